@@ -1,0 +1,208 @@
+"""Every setting once: name, default, unit, meaning and its ``GATEWAY_*`` variable.
+
+The command line, the environment and ``docs/settings.md`` are all derived from the two classes
+here. Units are part of the names (``_s`` seconds, ``_ms`` milliseconds, ``_bytes``). Precedence:
+command line, then environment, then default.
+"""
+
+from __future__ import annotations
+
+import socket
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Count = Annotated[int, Field(ge=0)]
+Bytes = Annotated[int, Field(ge=0)]
+
+
+class Compat(StrEnum):
+    """Whose names go on the wire: our neutral ones, or Kong's."""
+
+    NONE = "none"
+    KONG = "kong"
+
+
+class LogFormat(StrEnum):
+    """How log lines are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class SharedSettings(BaseSettings):
+    """What `gateway up` and `gateway node` have in common."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GATEWAY_", extra="ignore", validate_default=False, frozen=True
+    )
+
+    # -- sync
+    strategy: str = Field("notify", description="Sync strategy: poll, notify, or an installed one.")
+    poll_interval_s: Annotated[float, Field(ge=0.05, le=3600)] = Field(
+        1.0,
+        description="How often a node asks the database for a newer version. "
+        "Under notify it is the safety net.",
+    )
+    compat: Compat = Field(
+        Compat.NONE,
+        description="`kong` puts X-Kong-* headers and kong_* metrics on the wire.",
+    )
+    # -- log
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level that is logged."
+    )
+    log_format: LogFormat = Field(
+        LogFormat.TEXT, description="`text` for people, `json` for machines."
+    )
+
+
+class NodeSettings(SharedSettings):
+    """The settings of one node."""
+
+    # -- identity
+    node_name: str = Field(
+        default_factory=socket.gethostname,
+        min_length=1,
+        max_length=255,
+        description="Name of the node in tables, metrics and logs. Default: the host's name.",
+    )
+
+    # -- database
+    database_url: SecretStr = Field(
+        SecretStr(""),
+        description="PostgreSQL, as postgresql://user:password@host:port/database.",
+    )
+    database_pool_size: Annotated[int, Field(ge=1, le=100)] = Field(
+        5, description="Most connections the node keeps for the Admin API and sync."
+    )
+    database_connect_timeout_s: Seconds = Field(
+        5.0, description="Deadline for opening a connection, or getting one from the pool."
+    )
+    database_statement_timeout_s: Seconds = Field(
+        10.0, description="Deadline for one SQL statement."
+    )
+    database_lock_timeout_s: Seconds = Field(
+        5.0, description="How long a write waits for another write's transaction."
+    )
+
+    # -- sync
+    sync_timeout_s: Seconds = Field(
+        10.0, description="Deadline for one question whether there is a newer version."
+    )
+    full_load_timeout_s: Seconds = Field(
+        300.0, description="Deadline for reading the whole configuration."
+    )
+    heartbeat_interval_s: Seconds = Field(
+        1.0, description="How often a node reports itself to the cluster."
+    )
+    change_log_keep: Annotated[int, Field(ge=1)] = Field(
+        10_000, description="Versions the change log keeps; a node further behind loads everything."
+    )
+
+    # -- listeners
+    proxy_host: str = Field("127.0.0.1", description="Address of the proxy listener.")
+    proxy_port: Port = Field(8000, description="Port of the proxy listener.")
+    admin_host: str = Field("127.0.0.1", description="Address of the Admin API.")
+    admin_port: Port = Field(8001, description="Port of the Admin API.")
+    status_host: str = Field("127.0.0.1", description="Address of the status listener.")
+    status_port: Port = Field(8100, description="Port of the status listener.")
+    shared_proxy_port: bool = Field(
+        False, description="Bind the proxy port with SO_REUSEPORT, so that nodes share it."
+    )
+    listen_backlog: Annotated[int, Field(ge=1, le=65535)] = Field(
+        2048, description="Connections the kernel queues for the proxy listener."
+    )
+    shutdown_timeout_s: Seconds = Field(
+        10.0, description="How long in-flight requests may take to finish on stop."
+    )
+
+    # -- client side limits
+    max_connections: Annotated[int, Field(ge=1)] = Field(
+        16_384, description="Most client connections at once; further ones are closed."
+    )
+    request_line_limit_bytes: Bytes = Field(8192, description="Longest request line; then 414.")
+    header_limit_bytes: Bytes = Field(32_768, description="Largest request or response head.")
+    header_count_limit: Count = Field(200, description="Most headers in a request or response.")
+    body_limit_bytes: Bytes = Field(0, description="Largest request body; 0 means no limit.")
+    buffer_limit_bytes: Annotated[int, Field(ge=4096)] = Field(
+        131_072, description="Bytes buffered per connection and direction before reading pauses."
+    )
+    header_timeout_s: Seconds = Field(60.0, description="Deadline for a complete request head.")
+    body_timeout_s: Seconds = Field(60.0, description="Longest gap between two reads of a body.")
+    keepalive_timeout_s: Seconds = Field(75.0, description="Idle time of a client connection.")
+    keepalive_requests: Annotated[int, Field(ge=1)] = Field(
+        10_000, description="Most requests on one client connection."
+    )
+
+    # -- upstream side
+    upstream_keepalive_pool_size: Count = Field(
+        512, description="Idle connections kept per target; 0 closes each after its request."
+    )
+    upstream_keepalive_timeout_s: Seconds = Field(
+        60.0, description="Idle time after which a pooled connection is closed."
+    )
+    upstream_keepalive_requests: Count = Field(
+        10_000, description="Requests per upstream connection; 0 means no limit."
+    )
+    dns_ttl_s: Seconds = Field(30.0, description="How long a resolved host name is used.")
+    dns_timeout_s: Seconds = Field(5.0, description="Deadline for resolving a host name.")
+
+    # -- Admin API
+    admin_body_limit_bytes: Bytes = Field(
+        10_485_760, description="Largest Admin API body; then 413."
+    )
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql_url(cls, url: SecretStr) -> SecretStr:
+        if url.get_secret_value() and urlsplit(url.get_secret_value()).scheme not in (
+            "postgres",
+            "postgresql",
+        ):
+            raise ValueError("must look like postgresql://user:password@host:port/database")
+        return url
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> NodeSettings:
+        taken: dict[int, str] = {}
+        for name in ("proxy_port", "admin_port", "status_port"):
+            port = getattr(self, name)
+            if port and port in taken:
+                raise ValueError(f"{name} and {taken[port]} are both {port}")
+            taken[port] = name
+        return self
+
+
+class UpSettings(SharedSettings):
+    """The settings of `gateway up`: a whole cluster on one machine."""
+
+    nodes: Annotated[int, Field(ge=1, le=64)] = Field(3, description="How many nodes to run.")
+    proxy_port: Annotated[int, Field(ge=1, le=65535)] = Field(
+        8000, description="Proxy port of the first node; the k-th further one adds 10·k."
+    )
+    admin_port: Annotated[int, Field(ge=1, le=65535)] = Field(
+        8001, description="Admin API port of the first node; the k-th further one adds 10·k."
+    )
+    status_port: Annotated[int, Field(ge=1, le=65535)] = Field(
+        8100, description="Status port of the first node; the k-th further one adds 10·k."
+    )
+    data_dir: Path = Field(
+        Path("data"), description="Where the embedded PostgreSQL and node files are kept."
+    )
+    database_url: SecretStr = Field(
+        SecretStr(""), description="A PostgreSQL to use instead of the embedded one."
+    )
+    demo: bool = Field(True, description="Also run a demo upstream with one service and route.")
+    demo_port: Annotated[int, Field(ge=1, le=65535)] = Field(
+        9000, description="Port of the demo upstream."
+    )
+    shared_proxy_port: bool = Field(
+        False, description="All nodes share one proxy port by SO_REUSEPORT."
+    )

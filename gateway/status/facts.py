@@ -1,0 +1,74 @@
+"""What a node tells about itself to its Admin API and its status listener."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
+
+from gateway.settings import NodeSettings
+
+if TYPE_CHECKING:
+    from gateway.sync.status import SyncStatus
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIdentity:
+    """Who a node is and where it listens (``host:port`` each)."""
+
+    id: UUID
+    name: str
+    started_at: datetime
+    proxy_address: str
+    admin_address: str
+    status_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionCounts:
+    """Client connections of the proxy listener, as nginx's stub status names them."""
+
+    accepted: int
+    handled: int
+    active: int
+    reading: int
+    writing: int
+    waiting: int
+    total_requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class BadEntity:
+    """A row that no code can read: it is left out of the snapshot, all else is served."""
+
+    kind: str
+    id: str
+    reason: str
+
+
+class NodeFacts(Protocol):
+    """The running node, as its two HTTP apps see it."""
+
+    @property
+    def identity(self) -> NodeIdentity:
+        """Who this node is."""
+        ...
+
+    @property
+    def settings(self) -> NodeSettings:
+        """The settings this node runs with."""
+        ...
+
+    @property
+    def sync(self) -> SyncStatus:
+        """How far behind the database this node is."""
+        ...
+
+    def connections(self) -> ConnectionCounts:
+        """Return the counts at this moment."""
+        ...
+
+    def bad_entities(self) -> list[BadEntity]:
+        """Return the rows that the current snapshot leaves out."""
+        ...
