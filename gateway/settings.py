@@ -10,10 +10,11 @@ from __future__ import annotations
 import socket
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -175,7 +176,7 @@ class NodeSettings(SharedSettings):
         for name in ("proxy_port", "admin_port", "status_port"):
             port = getattr(self, name)
             if port and port in taken:
-                raise ValueError(f"{name} and {taken[port]} are both {port}")
+                raise ValueError(f"{named(name)} and {named(taken[port])} are both {port}")
             taken[port] = name
         return self
 
@@ -206,3 +207,44 @@ class UpSettings(SharedSettings):
     shared_proxy_port: bool = Field(
         False, description="All nodes share one proxy port by SO_REUSEPORT."
     )
+
+
+class BadSetting(Exception):
+    """A setting has a value that cannot be used; the message is one line and names the setting."""
+
+
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+
+
+def read_settings(kind: type[SettingsT], **given: Any) -> SettingsT:
+    """Return the settings: what was `given` (None = not given), then environment, then defaults."""
+    try:
+        return kind(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise BadSetting("; ".join(map(_sentence, error.errors()))) from None
+
+
+def option_name(field: str) -> str:
+    """Return the command-line option of a setting; the unit of seconds is left out of it."""
+    return "--" + field.removesuffix("_s").replace("_", "-")
+
+
+def environment_variable(field: str) -> str:
+    """Return the environment variable of a setting."""
+    return "GATEWAY_" + field.upper()
+
+
+def named(field: str) -> str:
+    """Return how messages name a setting: its option and its environment variable."""
+    return f"{option_name(field)} ({environment_variable(field)})"
+
+
+def _sentence(error: ErrorDetails) -> str:
+    """Say which setting is wrong and why; what a validator of ours refuses is not repeated."""
+    cause = error.get("ctx", {}).get("error")
+    reason = str(cause) if cause else error["msg"][:1].lower() + error["msg"][1:]
+    if not error["loc"]:
+        return reason
+    value = error["input"]
+    shown = f", not {value!r}" if isinstance(value, str | int | float) and not cause else ""
+    return f"{named(str(error['loc'][0]))}: {reason}{shown}"
