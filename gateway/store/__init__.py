@@ -1,0 +1,1 @@
+"""PostgreSQL: tables, transactions, change log, node heartbeats, migrations, embedded server."""
