@@ -1,0 +1,29 @@
+"""Entities: each declared once; table, validation, Admin API and documents follow from it."""
+
+from __future__ import annotations
+
+from gateway.entities.entity import ForeignKey, Given, Operation, Reference
+from gateway.entities.entity_type import EntityField, EntityType, FieldKind, Row
+from gateway.entities.errors import SchemaViolationError
+from gateway.entities.route import ROUTES
+from gateway.entities.service import SERVICES
+from gateway.entities.target import TARGETS
+from gateway.entities.upstream import UPSTREAMS
+
+__all__ = [
+    "ENTITIES",
+    "EntityField",
+    "EntityType",
+    "FieldKind",
+    "ForeignKey",
+    "Given",
+    "Operation",
+    "Reference",
+    "Row",
+    "SchemaViolationError",
+]
+
+ENTITIES: dict[str, EntityType] = {
+    entity.table: entity for entity in (SERVICES, ROUTES, UPSTREAMS, TARGETS)
+}
+"""Every kind of entity by table name, parents before their children."""

@@ -1,0 +1,236 @@
+"""The facts that table, Admin API and documents derive from an entity's declaration.
+
+An entity's values travel in three forms: *given* (what a client sent), the validated model, and
+the *row* (column name to Python value, as the store keeps it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+from types import NoneType
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+from uuid import UUID
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from gateway.entities.checks import Check, run_checks
+from gateway.entities.entity import (
+    Entity,
+    ForeignKey,
+    Given,
+    Operation,
+    Record,
+    Reference,
+    Unique,
+    allows_none,
+)
+from gateway.entities.errors import SchemaViolationError, Tree, error_tree
+from gateway.entities.types import Milliseconds, whole
+
+Row = dict[str, Any]
+
+AUTO = frozenset({"id", "created_at", "updated_at"})
+"""Fields that get their value from the server when none is given."""
+
+Marker = TypeVar("Marker")
+
+
+class FieldKind(StrEnum):
+    """How a field's value is kept: the store has one column type for each."""
+
+    UUID = "uuid"
+    TEXT = "text"
+    BOOLEAN = "boolean"
+    INTEGER = "integer"
+    NUMBER = "number"
+    TEXTS = "texts"
+    JSON = "json"
+    TIMESTAMP = "timestamp"
+    REFERENCE = "reference"
+
+
+_KINDS: dict[Any, FieldKind] = {
+    UUID: FieldKind.UUID,
+    str: FieldKind.TEXT,
+    bool: FieldKind.BOOLEAN,
+    int: FieldKind.INTEGER,
+    float: FieldKind.NUMBER,
+    datetime: FieldKind.TIMESTAMP,
+    Reference: FieldKind.REFERENCE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EntityField:
+    """One field as declared.
+
+    ``default`` is what an absent field gets, in the row's form; ``record`` is the model of a field
+    that has fields of its own; ``milliseconds`` tells how a timestamp is written.
+    """
+
+    name: str
+    kind: FieldKind
+    nullable: bool
+    default: Any
+    auto: bool
+    unique: bool
+    references: ForeignKey | None
+    record: type[Record] | None
+    milliseconds: bool
+    doc: str
+
+    @property
+    def column(self) -> str:
+        """Name of the column that keeps the field."""
+        return f"{self.name}_id" if self.references else self.name
+
+    def to_api(self, value: Any) -> Any:
+        """Return a row's value as the API writes it."""
+        if value is None:
+            return None
+        match self.kind:
+            case FieldKind.UUID:
+                return str(value)
+            case FieldKind.REFERENCE:
+                return {"id": str(value)}
+            case FieldKind.TIMESTAMP:
+                seconds = value.timestamp()
+                return whole(round(seconds, 3)) if self.milliseconds else int(seconds)
+            case _:
+                return value
+
+
+@dataclass(frozen=True)
+class EntityType:
+    """A kind of entity: where it is kept, how it is addressed, what it is made of."""
+
+    model: type[Entity]
+    table: str
+    singular: str
+    endpoint_key: str | None
+    checks: tuple[Check, ...] = ()
+    composite_uniques: tuple[tuple[str, ...], ...] = ()
+
+    @cached_property
+    def fields(self) -> dict[str, EntityField]:
+        """The fields by name, in the order of the declaration."""
+        return {name: _field(name, info) for name, info in self.model.model_fields.items()}
+
+    @property
+    def foreign_keys(self) -> dict[str, ForeignKey]:
+        """The references by field name."""
+        return {f.name: f.references for f in self.fields.values() if f.references}
+
+    def expand(self, given: Given, operation: Operation) -> Given:
+        """Return ``given`` with shorthands resolved and without what only the server may say.
+
+        Raises SchemaViolationError for a shorthand that cannot be read.
+        """
+        expanded = self.model.expand(given, operation)
+        return {
+            name: value
+            for name, value in expanded.items()
+            if name != "updated_at" and not (value is None and name in AUTO)
+        }
+
+    def validate(self, given: Given) -> Entity:
+        """Return the entity that ``given`` (expanded) describes, all defaults filled in.
+
+        Fields first, then the entity's checks on the fields that are fine. Raises
+        SchemaViolationError with everything that was found.
+        """
+        fine: Given = {}
+        tree: Tree = {}
+        entity: Entity | None = None
+        try:
+            entity = self.model.model_validate(given, context=fine)
+        except ValidationError as error:
+            tree = error_tree(error.errors(include_url=False))
+        run_checks(self.checks, self._defaults(given) | fine, tree)
+        if entity is None or tree:
+            raise SchemaViolationError(tree)
+        return entity
+
+    def to_row(self, entity: Entity) -> Row:
+        """Return the entity as the store keeps it; its references must be by id."""
+        return {f.column: _stored(getattr(entity, f.name)) for f in self.fields.values()}
+
+    def to_api(self, row: Row) -> dict[str, Any]:
+        """Return a row as the API writes it, ready for JSON."""
+        return {f.name: f.to_api(row[f.column]) for f in self.fields.values()}
+
+    def merge(self, stored: Given, given: Given) -> Given:
+        """Return ``stored`` (API form) with ``given`` over it, records merged field by field."""
+        return _merge(self.model, stored, given)
+
+    def _defaults(self, given: Given) -> Given:
+        return {f.name: f.default for f in self.fields.values() if f.name not in given}
+
+
+def _field(name: str, info: FieldInfo) -> EntityField:
+    annotation = _without_none(info.annotation)
+    return EntityField(
+        name=name,
+        kind=_kind(annotation),
+        nullable=allows_none(info.annotation),
+        default=None if info.default is PydanticUndefined else _stored(info.default),
+        auto=name in AUTO,
+        unique=_marker(info, Unique) is not None,
+        references=_marker(info, ForeignKey),
+        record=_record(annotation),
+        milliseconds=_marker(info, Milliseconds) is not None,
+        doc=info.description or "",
+    )
+
+
+def _kind(annotation: Any) -> FieldKind:
+    if get_origin(annotation) is list and _bare(get_args(annotation)[0]) is str:
+        return FieldKind.TEXTS
+    return _KINDS.get(annotation, FieldKind.JSON)
+
+
+def _record(annotation: Any) -> type[Record] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Record) else None
+
+
+def _without_none(annotation: Any) -> Any:
+    if not allows_none(annotation):
+        return _bare(annotation)
+    return _bare(next(arg for arg in get_args(annotation) if arg is not NoneType))
+
+
+def _bare(annotation: Any) -> Any:
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return annotation
+
+
+def _marker(info: FieldInfo, kind: type[Marker]) -> Marker | None:
+    return next((marker for marker in info.metadata if isinstance(marker, kind)), None)
+
+
+def _stored(value: Any) -> Any:
+    match value:
+        case Reference():
+            return value.value
+        case BaseModel():
+            return value.model_dump()
+        case list():
+            return [_stored(item) for item in value]
+        case _:
+            return value
+
+
+def _merge(model: type[BaseModel], stored: Given, given: Given) -> Given:
+    merged = stored | given
+    for name in stored.keys() & given.keys() & model.model_fields.keys():
+        below = _record(_without_none(model.model_fields[name].annotation))
+        if below and isinstance(stored[name], Mapping) and isinstance(given[name], Mapping):
+            merged[name] = _merge(below, stored[name], given[name])
+    return merged
