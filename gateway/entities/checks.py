@@ -31,9 +31,13 @@ class Check(Protocol):
 
 
 def run_checks(checks: Iterable[Check], values: Values, tree: Tree) -> None:
-    """Add to ``tree`` what the checks find in ``values``; ``tree`` holds the bad fields so far."""
+    """Add to ``tree`` what the checks find in ``values``.
+
+    ``tree`` holds the bad fields so far; a check that reads one of them, or one whose value is
+    not known, is skipped.
+    """
     for check in checks:
-        if tree.keys().isdisjoint(check.reads):
+        if tree.keys().isdisjoint(check.reads) and values.keys() >= set(check.reads):
             for key, text in check.findings(values):
                 if key == ENTITY:
                     tree.setdefault(ENTITY, []).append(text)
