@@ -209,7 +209,7 @@ class UpSettings(SharedSettings):
     )
 
 
-class BadSetting(Exception):
+class SettingError(Exception):
     """A setting has a value that cannot be used; the message is one line and names the setting."""
 
 
@@ -221,7 +221,7 @@ def read_settings(kind: type[SettingsT], **given: Any) -> SettingsT:
     try:
         return kind(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        raise BadSetting("; ".join(map(_sentence, error.errors()))) from None
+        raise SettingError("; ".join(map(_sentence, error.errors()))) from None
 
 
 def option_name(field: str) -> str:
