@@ -1,0 +1,165 @@
+"""The tables: one per entity, derived from its declaration, and the store's own four.
+
+Names of constraints follow PostgreSQL's habit (``routes_service_id_fkey``), so that errors can be
+told apart by them. The migrations under ``alembic/`` are written by hand; a test holds them and
+this file together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKeyConstraint,
+    Index,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.schema import SchemaItem
+from sqlalchemy.types import TypeEngine
+
+from gateway.entities import ENTITIES, EntityField, EntityType, FieldKind
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+
+_timestamp = TIMESTAMP(timezone=True)
+
+_COLUMN_TYPES: dict[FieldKind, TypeEngine[Any]] = {
+    FieldKind.UUID: Uuid(),
+    FieldKind.REFERENCE: Uuid(),
+    FieldKind.TEXT: Text(),
+    FieldKind.BOOLEAN: Boolean(),
+    FieldKind.INTEGER: BigInteger(),
+    FieldKind.NUMBER: Double(),
+    FieldKind.TEXTS: ARRAY(Text()),
+    FieldKind.JSON: JSONB(none_as_null=True),
+    FieldKind.TIMESTAMP: _timestamp,
+}
+
+
+def _entity_table(entity: EntityType) -> Table:
+    columns = (_column(field) for field in entity.fields.values())
+    return Table(entity.table, metadata, *columns, *_constraints(entity), *_indexes(entity))
+
+
+def _column(field: EntityField) -> Column[Any]:
+    return Column(
+        field.column,
+        _COLUMN_TYPES[field.kind],
+        primary_key=field.name == "id",
+        nullable=field.nullable,
+        unique=field.unique,
+        server_default=_server_default(field),
+    )
+
+
+def _server_default(field: EntityField) -> Any:
+    """Return what hand-made SQL may leave out, as the API lets it be left out."""
+    if field.auto:
+        return text("gen_random_uuid()" if field.kind is FieldKind.UUID else "now()")
+    match field.default:
+        case None:
+            return None
+        case bool() | int():
+            return text(str(field.default).lower())
+        case str():
+            return field.default
+        case list() if field.kind is FieldKind.TEXTS:
+            return "{" + ",".join(field.default) + "}"
+        case _:
+            return None
+
+
+def _constraints(entity: EntityType) -> Iterator[SchemaItem]:
+    for field in entity.fields.values():
+        if field.references and field.references.table in ENTITIES:
+            key = f"{field.references.table}.id"
+            yield ForeignKeyConstraint(
+                [field.column], [key], ondelete=field.references.on_delete.upper()
+            )
+    for fields in entity.composite_uniques:
+        yield UniqueConstraint(*(entity.fields[name].column for name in fields))
+
+
+def _indexes(entity: EntityType) -> Iterator[SchemaItem]:
+    for field in entity.fields.values():
+        if field.references:
+            yield Index(None, field.column, "id")
+    yield Index(None, "tags", postgresql_using="gin")
+
+
+ENTITY_TABLES: dict[str, Table] = {
+    entity.table: _entity_table(entity) for entity in ENTITIES.values()
+}
+"""Tables of the entities by name, parents before their children."""
+
+config_version = Table(
+    "config_version",
+    metadata,
+    Column("singleton", Boolean, primary_key=True, server_default=text("true")),
+    Column("epoch", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
+    Column("version", BigInteger, nullable=False, server_default=text("0")),
+    Column("committed_at", _timestamp, nullable=False, server_default=text("clock_timestamp()")),
+    Column("written_by", BigInteger),
+    CheckConstraint("singleton", name="singleton"),
+)
+"""The single row that every write transaction locks, and that every node asks for.
+
+``written_by`` is set only inside a transaction that has taken a version, never in a committed row.
+"""
+
+change_sets = Table(
+    "change_sets",
+    metadata,
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("committed_at", _timestamp, nullable=False),
+)
+"""One row per version in the log, with the time of its commit."""
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("version", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("entity_id", Uuid, nullable=False),
+    Column("operation", Text, nullable=False),
+    PrimaryKeyConstraint("version", "kind", "entity_id"),
+)
+"""What each version changed. ``kind`` is the entity's table; operations: create, update, delete."""
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("proxy_address", Text, nullable=False),
+    Column("admin_address", Text, nullable=False),
+    Column("status_address", Text, nullable=False),
+    Column("started_at", _timestamp, nullable=False),
+    Column("last_seen_at", _timestamp, nullable=False),
+    Column("applied_version", BigInteger),
+    Column("strategy", Text, nullable=False),
+    Column("software_version", Text, nullable=False),
+)
+"""Nodes as they last reported themselves, times by the database's clock except ``started_at``."""

@@ -1,0 +1,66 @@
+"""What many tests stand on: one PostgreSQL per run, and a migrated database of its own per test."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from gateway.store import migrate
+from gateway.store.embedded import EmbeddedPostgres
+
+TEMPLATE = "template_migrated"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """A server for the whole run; databases in it belong to single tests."""
+    # Not below pytest's own folder, whose mode other runs reset while the server needs to pass.
+    directory = Path(tempfile.mkdtemp(prefix="gateway-tests-"))
+    directory.chmod(0o711)
+    server = EmbeddedPostgres(directory / "postgres", durable=False)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def empty_database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """URL of a database with nothing in it."""
+    yield from _database(postgres, "template0")
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: EmbeddedPostgres) -> str:
+    """Name of a database with our schema, to be cloned: cheaper than a migration per test."""
+    with _administrator(postgres) as connection:
+        connection.execute(f"CREATE DATABASE {TEMPLATE}")
+    migrate.upgrade(postgres.url(TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
+    """URL of a database with our schema and no entities."""
+    yield from _database(postgres, migrated_template)
+
+
+def _database(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    name = f"test_{next(_numbers)}"
+    with _administrator(postgres) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        yield postgres.url(name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _administrator(postgres: EmbeddedPostgres) -> psycopg.Connection:
+    return psycopg.connect(postgres.url("postgres"), autocommit=True)
