@@ -1,0 +1,38 @@
+"""Keeps the embedded PostgreSQL of `gateway up` running for as long as this process runs.
+
+`python -m gateway.up.postgres DIR` prints the database's URL when it is ready. It is a process of
+its own so that the server is stopped even when `gateway up` is killed.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+
+from gateway.store.embedded import EmbeddedPostgres, EmbeddedPostgresError
+
+LOOK_INTERVAL_S = 0.5
+# Per stage of the shutdown (fast, immediate, kill); what is cut short is recovered at next start.
+STOP_TIMEOUT_S = 0.8
+
+
+def main() -> None:
+    """Run the server until SIGTERM; exit with a message if it cannot start or ends by itself."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    server = EmbeddedPostgres(Path(sys.argv[1]))
+    try:
+        print(server.start(), flush=True)  # noqa: T201  # the announcement that `up` waits for
+        while server.is_running:
+            time.sleep(LOOK_INTERVAL_S)
+        sys.exit("PostgreSQL ended by itself")
+    except EmbeddedPostgresError as error:
+        sys.exit(str(error))
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        server.stop(STOP_TIMEOUT_S)
+
+
+if __name__ == "__main__":
+    main()

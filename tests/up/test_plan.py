@@ -1,0 +1,69 @@
+"""Which process gets which ports and settings."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import SecretStr
+
+from gateway.settings import NodeSettings, SettingError, UpSettings
+from gateway.up.errors import StartError
+from gateway.up.plan import environment, listeners, node_settings
+
+DATABASE = SecretStr("postgresql://me:hunter2@localhost/gateway")
+
+
+@pytest.fixture(autouse=True)
+def no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*NodeSettings.model_fields, *UpSettings.model_fields]:
+        monkeypatch.delenv(f"GATEWAY_{name.upper()}", raising=False)
+
+
+def test_node_k_listens_ten_ports_further() -> None:
+    nodes = node_settings(UpSettings(nodes=3), DATABASE)
+    assert [(n.node_name, n.proxy_port, n.admin_port, n.status_port) for n in nodes] == [
+        ("node-1", 8000, 8001, 8100),
+        ("node-2", 8010, 8011, 8110),
+        ("node-3", 8020, 8021, 8120),
+    ]
+
+
+def test_a_shared_proxy_port_is_everybodys() -> None:
+    settings = UpSettings(nodes=3, shared_proxy_port=True)
+    nodes = node_settings(settings, DATABASE)
+    assert {n.proxy_port for n in nodes} == {8000}
+    assert all(n.shared_proxy_port for n in nodes)
+    assert len(listeners(settings, nodes)) == 1 + 3 + 3 + 1
+
+
+def test_what_up_does_not_decide_comes_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GATEWAY_MAX_CONNECTIONS", "77")
+    monkeypatch.setenv("GATEWAY_PROXY_PORT", "7000")
+    first, second = node_settings(UpSettings(nodes=2), DATABASE)
+    assert first.max_connections == second.max_connections == 77
+    assert second.proxy_port == 7010
+
+
+def test_a_bad_setting_of_a_node_is_found_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GATEWAY_MAX_CONNECTIONS", "many")
+    with pytest.raises(SettingError, match="GATEWAY_MAX_CONNECTIONS"):
+        node_settings(UpSettings(), DATABASE)
+
+
+def test_ports_that_meet_are_refused() -> None:
+    settings = UpSettings(nodes=2, proxy_port=8000, admin_port=8010)
+    with pytest.raises(StartError, match=r"port 8010 .* choose another --proxy-port"):
+        listeners(settings, node_settings(settings, DATABASE))
+
+
+def test_the_environment_of_a_child_says_all_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = node_settings(UpSettings(compat="kong", nodes=2), DATABASE)[1]
+    child = environment(node, {"PATH": "/bin", "GATEWAY_PROXY_PORT": "1", "GATEWAY_NODES": "9"})
+    assert child["PATH"] == "/bin"
+    assert "GATEWAY_NODES" not in child
+    for name, value in child.items():
+        monkeypatch.setenv(name, value)
+    assert NodeSettings() == node
