@@ -64,6 +64,15 @@ class SharedSettings(BaseSettings):
     )
 
 
+def _is_postgresql(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in ("postgres", "postgresql") and port != 0
+
+
 class NodeSettings(SharedSettings):
     """The settings of one node."""
 
@@ -163,10 +172,7 @@ class NodeSettings(SharedSettings):
     @field_validator("database_url")
     @classmethod
     def _is_postgresql_url(cls, url: SecretStr) -> SecretStr:
-        if url.get_secret_value() and urlsplit(url.get_secret_value()).scheme not in (
-            "postgres",
-            "postgresql",
-        ):
+        if url.get_secret_value() and not _is_postgresql(url.get_secret_value()):
             raise ValueError("must look like postgresql://user:password@host:port/database")
         return url
 

@@ -1,0 +1,54 @@
+"""`gateway cluster`: what the nodes of a running cluster know of each other."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gateway.cli.errors import CommandError
+
+TIMEOUT_S = 5.0
+
+app = typer.Typer(help="The running cluster.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `status` a sub-command although it is the only one."""
+
+
+@app.command()
+def status(
+    admin_url: Annotated[
+        str,
+        typer.Option(metavar="URL", envvar="GATEWAY_ADMIN_URL", help="The Admin API of any node."),
+    ] = "http://127.0.0.1:8001",
+) -> None:
+    """Show every node: versions, lag, when it was last seen."""
+    cluster = _fetch(f"{admin_url.rstrip('/')}/cluster")
+    Console().print(_table(cluster))
+
+
+def _fetch(url: str) -> dict[str, Any]:
+    try:
+        answer = httpx.get(url, timeout=TIMEOUT_S)
+        document: dict[str, Any] = answer.raise_for_status().json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        raise CommandError(
+            f"no answer from {url}: {error}; name a node's Admin API with --admin-url "
+            "(GATEWAY_ADMIN_URL)"
+        ) from None
+    return document
+
+
+def _table(cluster: dict[str, Any]) -> Table:
+    table = Table(title=f"config version {cluster['config_version']}, epoch {cluster['epoch']}")
+    for heading in ("node", "strategy", "software", "proxy", "admin", "status"):
+        table.add_column(heading)
+    for heading in ("version", "lag", "last seen"):
+        table.add_column(heading, justify="right")
+    return table
