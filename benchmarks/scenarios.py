@@ -1,0 +1,85 @@
+"""What is measured: interleaved rounds of every contender, medians over the rounds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from benchmarks.load import Figures, run_load
+from benchmarks.processes import Pinned
+
+WARM_UP_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long and how often is measured."""
+
+    round_s: float
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A server under load: where it listens and what happens beside the load."""
+
+    name: str
+    server: Pinned
+    port: int
+    route_count: int = 0
+    disturbance: Callable[[], AbstractContextManager[object]] = nullcontext
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The medians of one contender in one scenario."""
+
+    contender: str
+    requests_per_s: float
+    p50_ms: float
+    p99_ms: float
+    cpu_us_per_request: float
+    rss_mb: float
+    errors: int
+
+
+def measure(
+    contenders: Sequence[Contender], path: str, load_core: int, effort: Effort
+) -> list[Result]:
+    """Load each contender in turn, round after round, so that drift meets all alike."""
+    rounds: Mapping[str, list[_Round]] = {contender.name: [] for contender in contenders}
+    for contender in contenders:
+        _run_round(contender, path, load_core, WARM_UP_S)
+    for _ in range(effort.rounds):
+        for contender in contenders:
+            rounds[contender.name].append(_run_round(contender, path, load_core, effort.round_s))
+    return [_result(contender, rounds[contender.name]) for contender in contenders]
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    figures: Figures
+    cpu_s: float
+
+
+def _run_round(contender: Contender, path: str, load_core: int, duration_s: float) -> _Round:
+    url = f"http://127.0.0.1:{contender.port}{path}"
+    with contender.disturbance():
+        before = contender.server.cpu_s()
+        figures = run_load(load_core, url, duration_s, contender.route_count)
+        return _Round(figures, contender.server.cpu_s() - before)
+
+
+def _result(contender: Contender, rounds: Sequence[_Round]) -> Result:
+    figures = [r.figures for r in rounds]
+    return Result(
+        contender=contender.name,
+        requests_per_s=statistics.median(f.requests_per_s for f in figures),
+        p50_ms=statistics.median(f.p50_ms for f in figures),
+        p99_ms=statistics.median(f.p99_ms for f in figures),
+        cpu_us_per_request=statistics.median(1e6 * r.cpu_s / r.figures.requests for r in rounds),
+        rss_mb=contender.server.rss_bytes() / 1e6,
+        errors=sum(f.errors for f in figures),
+    )

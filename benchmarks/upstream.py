@@ -1,0 +1,62 @@
+"""The upstream that every peer proxies to: a small nginx with three bodies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.processes import Pinned, free_port
+
+SMALL_BODY = "x" * 99 + "\\n"
+FILE_SIZES = {"10k": 10_240, "1m": 1_048_576}
+
+_CONFIG = """\
+daemon off;
+worker_processes 1;
+pid {home}/nginx.pid;
+error_log {home}/error.log warn;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    sendfile on;
+    tcp_nopush on;
+    keepalive_requests 1000000000;
+    client_body_temp_path {home}/body;
+    proxy_temp_path {home}/proxy;
+    fastcgi_temp_path {home}/fastcgi;
+    uwsgi_temp_path {home}/uwsgi;
+    scgi_temp_path {home}/scgi;
+    {http}
+}}
+"""
+_SERVER = """
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        root {home}/files;
+        location / {{ return 200 "{body}"; }}
+        location = /10k {{ }}
+        location = /1m {{ }}
+    }}
+"""
+
+
+def start_upstream(core: int, home: Path) -> tuple[Pinned, int]:
+    """Start it; return it and its port."""
+    files = home / "files"
+    files.mkdir(parents=True)
+    for name, size in FILE_SIZES.items():
+        (files / name).write_bytes(b"x" * size)
+    port = free_port()
+    server = start_nginx(
+        "upstream", core, home, _SERVER.format(port=port, home=home, body=SMALL_BODY)
+    )
+    server.wait_for_port(port)
+    return server, port
+
+
+def start_nginx(name: str, core: int, home: Path, http: str) -> Pinned:
+    """Start an nginx of one worker whose files are all below `home`."""
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / "nginx.conf"
+    config.write_text(_CONFIG.format(home=home, http=http))
+    command = ["nginx", "-e", f"{home}/error.log", "-p", str(home), "-c", str(config)]
+    return Pinned(name, core, command, home / "output.log")
