@@ -65,6 +65,11 @@ class NodeFacts(Protocol):
         """How far behind the database this node is."""
         ...
 
+    @property
+    def draining(self) -> bool:
+        """Whether the node is stopping and takes no new work."""
+        ...
+
     def connections(self) -> ConnectionCounts:
         """Return the counts at this moment."""
         ...

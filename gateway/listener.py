@@ -1,0 +1,150 @@
+"""A listener: one socket served by uvicorn, started and stopped with its node.
+
+uvicorn brings accepting, TLS and draining; what speaks on the connections is either a Starlette app
+or, on the proxy listener, our own protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import math
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+
+
+class ListenError(Exception):
+    """A socket could not be opened; the message names address, setting and next step."""
+
+
+def open_socket(
+    name: str, host: str, port: int, *, shared: bool = False, backlog: int
+) -> socket.socket:
+    """Bind the socket of the listener ``name`` and start its queue.
+
+    :param shared: let other nodes bind the same port (SO_REUSEPORT).
+    :raises ListenError: when the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(backlog)
+    except OSError as error:
+        listening.close()
+        raise ListenError(_why(name, host, port, error)) from error
+    listening.setblocking(False)
+    return listening
+
+
+def _why(name: str, host: str, port: int, error: OSError) -> str:
+    setting = f"--{name}-port or GATEWAY_{name.upper()}_PORT"
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"port {port} of the {name} listener is taken on {host}: choose another with {setting}"
+        )
+    if error.errno == errno.EACCES:
+        return f"port {port} of the {name} listener needs privileges: choose another with {setting}"
+    return f"the {name} listener cannot use {host}:{port}: {error.strerror}"
+
+
+def address_of(listening: socket.socket) -> str:
+    """Return a bound socket's address as ``host:port``."""
+    host, port = listening.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class Listener:
+    """Serves one socket until stopped."""
+
+    def __init__(self, name: str, listening: socket.socket, config: uvicorn.Config) -> None:
+        self.name = name
+        self._socket = listening
+        self._server = _Server(config)
+        self._task: asyncio.Task[None] | None = None
+
+    @classmethod
+    def of_app(
+        cls, name: str, listening: socket.socket, app: Starlette, drain_s: float
+    ) -> Listener:
+        """Make a listener that serves a Starlette app."""
+        return cls(name, listening, _config(app, "httptools", drain_s))
+
+    @classmethod
+    def of_protocol(
+        cls,
+        name: str,
+        listening: socket.socket,
+        protocol: Callable[..., asyncio.Protocol],
+        drain_s: float,
+    ) -> Listener:
+        """Make a listener whose connections are made by ``protocol``."""
+        return cls(name, listening, _config(_no_app, protocol, drain_s))
+
+    @property
+    def connections(self) -> set[Any]:
+        """The open connections."""
+        return self._server.server_state.connections
+
+    async def start(self) -> asyncio.Task[None]:
+        """Begin to accept; return the task that ends when the listener does."""
+        self._task = asyncio.create_task(
+            self._server.serve(sockets=[self._socket]), name=f"listener-{self.name}"
+        )
+        started = asyncio.create_task(self._server.accepting.wait())
+        await asyncio.wait({started, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        started.cancel()
+        return self._task
+
+    async def stop(self) -> None:
+        """Accept no more, and let what is under way finish within the drain time."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await asyncio.wait({self._task})
+        self._socket.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, without its signal handlers: the node has its own."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.accepting = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.accepting.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _config(app: Any, http: Any, drain_s: float) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=http,
+        ws="none",
+        interface="asgi3",
+        lifespan="off",
+        loop="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        proxy_headers=False,
+        timeout_graceful_shutdown=math.ceil(drain_s),
+    )
+
+
+async def _no_app(scope: Any, receive: Any, send: Any) -> None:
+    del scope, receive, send
+    raise AssertionError("the proxy listener does not speak ASGI")

@@ -1,0 +1,20 @@
+"""How long applies took and how stale the node was: two histograms, in milliseconds."""
+
+from __future__ import annotations
+
+from gateway.metrics.traffic import Histogram
+
+_BUCKETS_MS = (1, 2, 5, 10, 20, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000)
+
+
+class ApplyMetrics:
+    """Fed by the sync loop after each apply."""
+
+    def __init__(self) -> None:
+        self.duration_ms = Histogram(_BUCKETS_MS)
+        self.propagation_ms = Histogram(_BUCKETS_MS)
+
+    def observe(self, duration_s: float, propagation_s: float) -> None:
+        """Count one apply: its duration, and the stale window it ended."""
+        self.duration_ms.observe(duration_s * 1000)
+        self.propagation_ms.observe(propagation_s * 1000)

@@ -1,0 +1,284 @@
+"""The node's counters as Prometheus text, in slices, so that a scrape never holds the event loop.
+
+Names and labels are Kong's (metrics.md section 3) under our prefix, or under ``kong_`` with
+``compat=kong``. A route's series exist from its first request until it is deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from itertools import accumulate, islice
+
+from prometheus_client import generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from gateway import __version__
+from gateway.metrics.apply import ApplyMetrics
+from gateway.metrics.traffic import Histogram, RouteTraffic, TrafficMetrics
+from gateway.settings import Compat
+from gateway.status.facts import NodeFacts
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_ROUTES_PER_SLICE = 20
+
+
+class Exposition:
+    """Renders everything a node counts."""
+
+    def __init__(self, node: NodeFacts, traffic: TrafficMetrics, applies: ApplyMetrics) -> None:
+        self._node = node
+        self._traffic = traffic
+        self._applies = applies
+        kong = node.settings.compat is Compat.KONG
+        self._prefix = "kong_" if kong else "gateway_"
+        self._own = "kong" if kong else "gateway"
+
+    async def render(self) -> AsyncIterator[bytes]:
+        """Yield the text piece by piece, letting other work go on in between."""
+        for family in self._node_families():
+            yield _text(family)
+        for make_family in self._traffic_families():
+            first = True
+            for routes in _slices(self._traffic):
+                await asyncio.sleep(0)
+                text = _text(make_family(routes))
+                yield text if first else _without_comments(text)
+                first = False
+
+    # -- families about the node
+
+    def _node_families(self) -> Iterator[Metric]:
+        yield self._node_info()
+        yield from self._connections()
+        yield from self._config()
+        yield from self._process()
+        yield self._requests_without_route()
+
+    def _node_info(self) -> Metric:
+        identity = self._node.identity
+        info = GaugeMetricFamily(
+            self._prefix + "node_info", "Always 1.", labels=["node_id", "node_name", "version"]
+        )
+        info.add_metric([str(identity.id), identity.name, __version__], 1)
+        return info
+
+    def _connections(self) -> Iterator[Metric]:
+        counts = self._node.connections()
+        name = "nginx_connections_total" if self._own == "kong" else "connections"
+        family = GaugeMetricFamily(
+            self._prefix + name, "Client connections by state.", labels=["node_id", "state"]
+        )
+        node_id = str(self._node.identity.id)
+        for state in ("accepted", "handled", "active", "reading", "writing", "waiting"):
+            family.add_metric([node_id, state], getattr(counts, state))
+        family.add_metric([node_id, "total"], counts.total_requests)
+        yield family
+
+    def _config(self) -> Iterator[Metric]:
+        sync = self._node.sync
+        yield self._gauge(
+            "config_version_applied",
+            "Version of the snapshot that this node serves from.",
+            0 if sync.applied is None else sync.applied.version,
+        )
+        yield self._gauge(
+            "config_version_seen", "Newest version seen in the database.", sync.seen_version
+        )
+        if sync.last_success is not None:
+            yield self._gauge(
+                "config_sync_age_seconds",
+                "Seconds since the database last answered that there is nothing newer, or its load "
+                "was applied.",
+                time.monotonic() - sync.last_success,
+            )
+        yield self._gauge(
+            "datastore_reachable", "1 while the last sync succeeded.", int(sync.state == "synced")
+        )
+        yield from self._sync_counters()
+        yield from self._applied()
+        yield self._bad_entities()
+
+    def _sync_counters(self) -> Iterator[Metric]:
+        sync = self._node.sync
+        for name, text, value in (
+            (
+                "config_syncs",
+                "Questions to the database whether there is a newer version.",
+                sync.syncs,
+            ),
+            ("config_applies", "Snapshots made current.", sync.applies),
+            ("config_full_loads", "Applies that read the whole configuration.", sync.full_loads),
+            ("config_sync_failures", "Syncs that failed.", sync.failures),
+        ):
+            family = CounterMetricFamily(self._prefix + name, text)
+            family.add_metric([], value)
+            yield family
+
+    def _applied(self) -> Iterator[Metric]:
+        for name, text, histogram in (
+            (
+                "config_apply_duration_ms",
+                "Time to build a snapshot and make it current.",
+                self._applies.duration_ms,
+            ),
+            (
+                "config_propagation_ms",
+                "Stale window: from a version's commit to its apply here, by the database's clock.",
+                self._applies.propagation_ms,
+            ),
+        ):
+            family = HistogramMetricFamily(self._prefix + name, text)
+            _add_histogram(family, [], histogram)
+            yield family
+
+    def _bad_entities(self) -> Metric:
+        family = GaugeMetricFamily(
+            self._prefix + "config_bad_entities",
+            "Rows left out of the snapshot because no code can read them.",
+            labels=["entity"],
+        )
+        by_kind: dict[str, int] = {}
+        for bad in self._node.bad_entities():
+            by_kind[bad.kind] = by_kind.get(bad.kind, 0) + 1
+        for kind, count in sorted(by_kind.items()):
+            family.add_metric([kind], count)
+        return family
+
+    def _process(self) -> Iterator[Metric]:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        unit = 1 if sys.platform == "darwin" else 1024
+        yield self._gauge(
+            "process_max_resident_bytes", "Most memory used so far.", usage.ru_maxrss * unit
+        )
+        cpu = CounterMetricFamily(self._prefix + "process_cpu_seconds", "CPU time used.")
+        cpu.add_metric([], usage.ru_utime + usage.ru_stime)
+        yield cpu
+
+    def _requests_without_route(self) -> Metric:
+        family = CounterMetricFamily(
+            self._prefix + "unrouted_requests",
+            "Requests that no route matched (reason=unmatched) or that could not be read "
+            "(reason=refused).",
+            labels=["reason", "code"],
+        )
+        for reason, codes in (
+            ("unmatched", self._traffic.unmatched),
+            ("refused", self._traffic.refused),
+        ):
+            for code, count in sorted(codes.items()):
+                family.add_metric([reason, str(code)], count)
+        return family
+
+    def _gauge(self, name: str, text: str, value: float) -> Metric:
+        return GaugeMetricFamily(self._prefix + name, text, value=value)
+
+    # -- families about traffic, each for a slice of the routes
+
+    def _traffic_families(self) -> list[Callable[[Iterable[RouteTraffic]], Metric]]:
+        own = "kong_latency_ms" if self._own == "kong" else "own_latency_ms"
+        return [
+            self._requests,
+            self._bandwidth,
+            lambda routes: self._latency(
+                routes, own, "Time spent in the gateway.", lambda t: t.own_ms
+            ),
+            lambda routes: self._latency(
+                routes,
+                "upstream_latency_ms",
+                "Time waited for the upstream's response head.",
+                lambda t: t.upstream_ms,
+            ),
+            lambda routes: self._latency(
+                routes, "request_latency_ms", "Time of the whole request.", lambda t: t.request_ms
+            ),
+        ]
+
+    def _requests(self, routes: Iterable[RouteTraffic]) -> Metric:
+        family = CounterMetricFamily(
+            self._prefix + "http_requests",
+            "Requests by route and status; source tells who answered.",
+            labels=["service", "route", "code", "source", "workspace", "consumer"],
+        )
+        for traffic in routes:
+            for (code, from_upstream), count in list(traffic.codes.items()):
+                source = "service" if from_upstream else self._own
+                family.add_metric(
+                    [traffic.service, traffic.route, str(code), source, "default", ""], count
+                )
+        return family
+
+    def _bandwidth(self, routes: Iterable[RouteTraffic]) -> Metric:
+        # Kong's counter has no _total, so it is written as a gauge in compat mode.
+        kind = GaugeMetricFamily if self._own == "kong" else CounterMetricFamily
+        family = kind(
+            self._prefix + "bandwidth_bytes",
+            "Bytes of requests (ingress) and responses (egress).",
+            labels=["service", "route", "direction", "workspace", "consumer"],
+        )
+        for traffic in routes:
+            labels = [traffic.service, traffic.route]
+            family.add_metric([*labels, "ingress", "default", ""], traffic.ingress_bytes)
+            family.add_metric([*labels, "egress", "default", ""], traffic.egress_bytes)
+        return family
+
+    def _latency(
+        self,
+        routes: Iterable[RouteTraffic],
+        name: str,
+        text: str,
+        histogram_of: Callable[[RouteTraffic], Histogram],
+    ) -> Metric:
+        family = HistogramMetricFamily(
+            self._prefix + name, text, labels=["service", "route", "workspace"]
+        )
+        for traffic in routes:
+            _add_histogram(
+                family, [traffic.service, traffic.route, "default"], histogram_of(traffic)
+            )
+        return family
+
+
+class _OneFamily(Collector):
+    """A collector of a single family, for the library's renderer."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        return [self._family]
+
+
+def _text(family: Metric) -> bytes:
+    return generate_latest(_OneFamily(family))
+
+
+def _without_comments(text: bytes) -> bytes:
+    """Drop HELP and TYPE, which may stand only before a family's first series."""
+    return b"".join(line for line in text.splitlines(keepends=True) if not line.startswith(b"#"))
+
+
+def _slices(traffic: TrafficMetrics) -> Iterator[list[RouteTraffic]]:
+    """Yield the routes in slices; one empty slice when there are none, for HELP and TYPE."""
+    routes = iter(traffic)
+    while True:
+        taken = list(islice(routes, _ROUTES_PER_SLICE))
+        yield taken
+        if len(taken) < _ROUTES_PER_SLICE:
+            return
+
+
+def _add_histogram(family: HistogramMetricFamily, labels: list[str], histogram: Histogram) -> None:
+    bounds = [str(bound) for bound in histogram.bounds] + ["+Inf"]
+    buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
+    family.add_metric(labels, buckets, sum_value=histogram.total)

@@ -1,0 +1,1 @@
+"""The data plane: the only room with client and upstream sockets."""

@@ -1,0 +1,424 @@
+"""The client's side: one HTTP/1.x connection, one exchange after another.
+
+A connection reads a head, then the request's body, then waits for its response; what a client sends
+ahead (pipelining) stays in the buffer until its turn. uvicorn makes these from the proxy listener.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gateway.proxy.deadlines import NEVER
+from gateway.proxy.exchange import Exchange, RequestTarget
+from gateway.proxy.http1 import (
+    CHUNKED,
+    LAST_CHUNK,
+    NO_BODY,
+    ChunkedDecoder,
+    MessageError,
+    RequestHead,
+    chunk,
+    parse_request_head,
+)
+
+if TYPE_CHECKING:
+    from gateway.proxy.proxy import Proxy
+
+_LINGER_S = 2.0
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class ServerState(Protocol):
+    """What uvicorn shares with its connections, as far as we use it."""
+
+    connections: set[Any]
+
+
+class Reading(Enum):
+    """What the next bytes from the client are."""
+
+    HEAD = "head"
+    BODY = "body"
+    AHEAD = "ahead"  # the request is complete: these bytes belong to the next one
+    NOTHING = "nothing"  # the connection is about to close
+
+
+class DownstreamConnection(asyncio.Protocol):
+    """A client connection of the proxy listener."""
+
+    __slots__ = (
+        "_body_left",
+        "_buffer",
+        "_chunked_response",
+        "_client_paused",
+        "_closing_after",
+        "_decoder",
+        "_exchange",
+        "_held_back",
+        "_http10",
+        "_proxy",
+        "_reading",
+        "_requests",
+        "_server_state",
+        "_transport",
+        "client_address",
+        "deadline",
+        "forwarded_lines",
+        "slot_at",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(self, proxy: Proxy, *, server_state: ServerState, **_uvicorn: Any) -> None:
+        self._proxy = proxy
+        self._server_state = server_state
+        self.deadline = NEVER
+        self.slot_at = NEVER
+        self.client_address = b""
+        self.forwarded_lines = b""
+        self._exchange: Exchange | None = None
+        self._reading = Reading.HEAD
+        self._buffer = b""
+        self._requests = 0
+        self._held_back = False  # reading is paused
+        # Of the current exchange:
+        self._decoder: ChunkedDecoder | None = None
+        self._body_left = 0
+        self._chunked_response = False
+        self._closing_after = False
+        self._http10 = False
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Admit the client, unless there are too many."""
+        self._transport = transport  # type: ignore[assignment]  # TCP gives a full Transport
+        self._server_state.connections.add(self)
+        counts = self._proxy.counts
+        counts.accepted += 1
+        if len(self._server_state.connections) > self._proxy.settings.max_connections:
+            self._close()
+            return
+        counts.handled += 1
+        self._transport.set_write_buffer_limits(high=self._proxy.buffer_limit_bytes)
+        peer = transport.get_extra_info("peername")
+        self.client_address = str(peer[0]).encode() if peer else b"unknown"
+        self.forwarded_lines = self._proxy.forwarded_lines(
+            self.client_address, transport.get_extra_info("sockname")
+        )
+        self._set_deadline(self._proxy.settings.header_timeout_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the exchange that nobody waits any more."""
+        del exc  # however it ended, it is gone
+        self._server_state.connections.discard(self)
+        self._proxy.wheel.forget(self)
+        self._reading = Reading.NOTHING
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.on_client_gone()
+
+    def eof_received(self) -> bool:
+        """Keep the way back open while a response is due: a client may half-close after asking."""
+        if self._exchange is not None and self._reading is Reading.AHEAD:
+            self._closing_after = True
+            return True
+        return False
+
+    def pause_writing(self) -> None:
+        """Hold the response back: the client is slower than the upstream."""
+        self._set_deadline(self._proxy.settings.body_timeout_s)
+        if self._exchange is not None:
+            self._exchange.on_client_full()
+
+    def resume_writing(self) -> None:
+        """Let the response come again."""
+        self.deadline = NEVER
+        if self._exchange is not None:
+            self._exchange.on_client_drained()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on: see `Reading`."""
+        reading = self._reading
+        try:
+            if reading is Reading.HEAD:
+                self._read_head(self._buffer + data if self._buffer else data)
+            elif reading is Reading.BODY and self._exchange is not None:
+                self._read_body(data, self._exchange)
+            elif reading is Reading.AHEAD:
+                self._read_ahead(data)
+        except MessageError as error:
+            self._refuse(error)
+
+    def on_deadline(self) -> None:
+        """Close a connection that waited too long for its client."""
+        if self.deadline > self._proxy.loop.time():
+            self._proxy.wheel.watch(self)  # something happened between the sweep and this call
+        elif self._exchange is None and self._reading is Reading.HEAD and self._buffer:
+            self._refuse(MessageError("request head took too long", 408))
+        elif self._reading is Reading.BODY and self._exchange is not None:
+            self._time_out_body(self._exchange)
+        else:
+            self._close()
+
+    def shutdown(self) -> None:
+        """Close now when idle, else after the current response (called by uvicorn on stop)."""
+        if self._exchange is None:
+            self._transport.close()
+        else:
+            self._closing_after = True
+
+    @property
+    def busy(self) -> bool:
+        """Whether an exchange is under way."""
+        return self._exchange is not None
+
+    @property
+    def reading_head(self) -> bool:
+        """Whether a request head has begun to come."""
+        return self._reading is Reading.HEAD and bool(self._buffer)
+
+    # -- reading requests
+
+    def _read_head(self, data: bytes) -> None:
+        proxy = self._proxy
+        head = parse_request_head(data, proxy.head_limits)
+        if head is None:
+            if not self._buffer:
+                self._set_deadline(proxy.settings.header_timeout_s)
+            self._buffer = data
+            return
+        self.deadline = NEVER
+        self._buffer = data[head.size :]
+        self._requests += 1
+        proxy.counts.total_requests += 1
+        self._closing_after = (
+            not head.keep_alive
+            or self._requests >= proxy.settings.keepalive_requests
+            or proxy.draining
+        )
+        self._http10 = head.minor == b"0"
+        self._begin_exchange(head)
+
+    def _begin_exchange(self, head: RequestHead) -> None:
+        target = request_target(head)
+        exchange = self._exchange = Exchange(self._proxy, self, head, target)
+        if head.body_length == 0:
+            self._reading = Reading.AHEAD
+            exchange.start()
+        else:
+            self._begin_body(head, exchange)
+
+    def _begin_body(self, head: RequestHead, exchange: Exchange) -> None:
+        limit = self._proxy.settings.body_limit_bytes
+        if limit and head.body_length > limit:
+            raise MessageError("request body too large", 413)
+        self._reading = Reading.BODY
+        self._body_left = head.body_length
+        self._decoder = ChunkedDecoder() if head.body_length == CHUNKED else None
+        exchange.start()
+        if self._exchange is not exchange:
+            return  # answered without its body
+        if head.expect_continue and not self._buffer:
+            self._transport.write(_CONTINUE)
+        self._set_deadline(self._proxy.settings.body_timeout_s)
+        data, self._buffer = self._buffer, b""
+        if data:
+            self._read_body(data, exchange)
+
+    def _read_body(self, data: bytes, exchange: Exchange) -> None:
+        self._set_deadline(self._proxy.settings.body_timeout_s)
+        if self._decoder is not None:
+            pieces, self._buffer = self._decoder.feed(data)
+            ended = self._decoder.finished
+        else:
+            pieces, self._buffer = [data[: self._body_left]], data[self._body_left :]
+            self._body_left -= len(pieces[0])
+            ended = self._body_left == 0
+        for piece in pieces:
+            exchange.on_request_body(piece)
+        if self._body_limit_passed(exchange):
+            raise MessageError("request body too large", 413)
+        if ended:
+            self._reading = Reading.AHEAD
+            self.deadline = NEVER
+            exchange.on_request_end()
+
+    def _body_limit_passed(self, exchange: Exchange) -> bool:
+        limit = self._proxy.settings.body_limit_bytes
+        return bool(limit) and exchange.body_size > limit
+
+    def _read_ahead(self, data: bytes) -> None:
+        self._buffer += data
+        if len(self._buffer) > self._proxy.buffer_limit_bytes:
+            self._hold_back()
+
+    def _time_out_body(self, exchange: Exchange) -> None:
+        if exchange.responding:
+            self._close()
+        else:
+            self._closing_after = True
+            exchange.answer(408)
+
+    def _refuse(self, error: MessageError) -> None:
+        """Answer a request that cannot be read, and read no further: framing is lost."""
+        self._proxy.log.info(
+            "bad request", reason=error.reason, client=self.client_address.decode()
+        )
+        exchange = self._exchange
+        self._closing_after = True
+        if exchange is None:
+            self._transport.write(self._proxy.refusal(error.status))
+            self._linger()
+        elif exchange.responding:
+            self._close()
+        else:
+            self._reading = Reading.NOTHING
+            exchange.answer(error.status)
+
+    # -- gateway.proxy.exchange.Downstream
+
+    def begin_response(
+        self,
+        status_text: bytes,
+        lines: bytes,
+        body_length: int,
+        pieces: list[bytes],
+        *,
+        ended: bool,
+    ) -> int:
+        """Send a response head and what there is of its body in one write."""
+        self._chunked_response = False
+        if body_length >= 0:
+            framing = b"\r\nContent-Length: %d" % body_length
+        elif body_length == NO_BODY:
+            framing = b""
+        elif self._http10:
+            framing = b""
+            self._closing_after = True
+        else:
+            framing = b"\r\nTransfer-Encoding: chunked"
+            self._chunked_response = True
+        if self._closing_after or self._reading is Reading.BODY:
+            framing += b"\r\nConnection: close"
+        elif self._http10:
+            framing += b"\r\nConnection: keep-alive"
+        parts = [b"HTTP/1.1 ", status_text, lines, framing, b"\r\n\r\n"]
+        self._add_body(parts, pieces, ended)
+        message = b"".join(parts)
+        self._transport.write(message)
+        return len(message)
+
+    def continue_response(self, pieces: list[bytes], *, ended: bool) -> int:
+        """Send more of the body."""
+        parts: list[bytes] = []
+        self._add_body(parts, pieces, ended)
+        message = parts[0] if len(parts) == 1 else b"".join(parts)
+        if message:
+            self._transport.write(message)
+        return len(message)
+
+    def _add_body(self, parts: list[bytes], pieces: list[bytes], ended: bool) -> None:
+        if self._chunked_response:
+            parts.extend(chunk(piece) for piece in pieces if piece)
+            if ended:
+                parts.append(LAST_CHUNK)
+        else:
+            parts.extend(pieces)
+
+    def cut_response(self) -> None:
+        """Close so that the client sees an unfinished body."""
+        self._exchange = None
+        self._close()
+
+    def end_exchange(self) -> None:
+        """Go on with the next request, or close."""
+        self._exchange = None
+        if self._transport.is_closing():
+            return
+        if self._reading is not Reading.AHEAD:
+            self._linger()  # the body was not read to its end
+        elif self._closing_after:
+            self._transport.close()
+        else:
+            self._reading = Reading.HEAD
+            self._set_deadline(self._proxy.settings.keepalive_timeout_s)
+            self._resume()
+            if self._buffer:
+                self._proxy.loop.call_soon(self._read_next)
+
+    def pause_body(self) -> None:
+        """Hold the request body back."""
+        self._hold_back()
+        self.deadline = NEVER
+
+    def resume_body(self) -> None:
+        """Let the request body come."""
+        self._resume()
+        if self._reading is Reading.BODY:
+            self._set_deadline(self._proxy.settings.body_timeout_s)
+
+    # -- closing and holding back
+
+    def _read_next(self) -> None:
+        """Take the next request from what came ahead."""
+        if self._reading is Reading.HEAD and self._buffer and not self._transport.is_closing():
+            data, self._buffer = self._buffer, b""
+            self.data_received(data)
+
+    def _hold_back(self) -> None:
+        if not self._held_back and not self._transport.is_closing():
+            self._held_back = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._held_back and not self._transport.is_closing():
+            self._held_back = False
+            self._transport.resume_reading()
+
+    def _linger(self) -> None:
+        """Say no more, but read on for a moment: closing with unread bytes would reset the
+        connection and could destroy the answer on its way (RFC 9112 section 9.6)."""
+        self._reading = Reading.NOTHING
+        self._resume()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._set_deadline(_LINGER_S)
+
+    def _close(self) -> None:
+        self._reading = Reading.NOTHING
+        self._transport.abort()
+
+    def _set_deadline(self, after_s: float) -> None:
+        self.deadline = self._proxy.loop.time() + after_s
+        if self.deadline < self.slot_at:
+            self._proxy.wheel.watch(self)
+
+
+def request_target(head: RequestHead) -> RequestTarget:
+    """Split the target into host, raw path, and query with its ``?`` (RFC 9112 section 3.2).
+
+    :raises MessageError: for the forms that a gateway does not serve.
+    """
+    target = head.target
+    if head.method in (b"CONNECT", b"TRACE"):
+        raise MessageError(f"method {head.method.decode()} is not served", 405)
+    host = head.host
+    if not target.startswith(b"/"):
+        host, target = _absolute_form(target)
+    path, mark, query = target.partition(b"?")
+    return RequestTarget(host, path, mark + query)
+
+
+def _absolute_form(target: bytes) -> tuple[bytes, bytes]:
+    """Split ``http://host/path``; its host outranks the Host header (RFC 9112 section 3.2.2)."""
+    scheme, separator, rest = target.partition(b"://")
+    if not separator or scheme.lower() not in (b"http", b"https"):
+        raise MessageError("malformed request target")
+    end = min((i for i in (rest.find(b"/"), rest.find(b"?")) if i >= 0), default=len(rest))
+    host, path = rest[:end], rest[end:]
+    if not host or b"@" in host:
+        raise MessageError("malformed request target")
+    return host, path if path.startswith(b"/") else b"/" + path

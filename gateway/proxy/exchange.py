@@ -1,0 +1,520 @@
+"""One request and its response: the life cycle, free of HTTP/1 details.
+
+The way of an exchange: resolve the route, check the protocol, pick a target, get a connection,
+send, relay the response, count. Every step may end it with an answer of our own. The client is
+reached through `Downstream` only, so that other protocols than HTTP/1 fit in beside it.
+
+An exchange keeps what it resolved from one snapshot until its end, whatever is applied meanwhile.
+"""
+
+from __future__ import annotations
+
+from random import getrandbits
+from time import perf_counter
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from gateway.metrics.traffic import RouteTraffic
+from gateway.proxy import errors
+from gateway.proxy.http1 import CHUNKED, NO_BODY, RequestHead, ResponseHead
+from gateway.proxy.pool import ConnectError
+from gateway.proxy.resolution import Resolution, host_without_port
+from gateway.proxy.upstream import UpstreamConnection
+
+if TYPE_CHECKING:
+    from gateway.proxy.proxy import Proxy
+    from gateway.snapshot import Service, Target
+
+_NOT_REPEATED = frozenset({b"POST", b"PATCH", b"LOCK"})
+"""Methods that are not sent twice once a byte of them is out (proxying.md section 5)."""
+
+CLIENT_GONE = 499
+
+
+class Downstream(Protocol):
+    """The client's side of an exchange."""
+
+    def begin_response(
+        self,
+        status_text: bytes,
+        lines: bytes,
+        body_length: int,
+        pieces: list[bytes],
+        *,
+        ended: bool,
+    ) -> int:
+        """Send a response head of ready header ``lines``, and body pieces; return bytes sent."""
+        ...
+
+    def continue_response(self, pieces: list[bytes], *, ended: bool) -> int:
+        """Send more of the body; return bytes sent."""
+        ...
+
+    def cut_response(self) -> None:
+        """Break the response off so that the client notices."""
+        ...
+
+    def end_exchange(self) -> None:
+        """Go on to the next request."""
+        ...
+
+    def pause_body(self) -> None:
+        """Hold the request body back."""
+        ...
+
+    def resume_body(self) -> None:
+        """Let the request body come."""
+        ...
+
+    @property
+    def forwarded_lines(self) -> bytes:
+        """Header lines about the client that every request of this connection carries upstream."""
+        ...
+
+    @property
+    def client_address(self) -> bytes:
+        """The client's address, for X-Forwarded-For."""
+        ...
+
+
+class RequestTarget(NamedTuple):
+    """Where a request wants to go: host with port as sent, raw path, query with its ``?``."""
+
+    host: bytes
+    path: bytes
+    query: bytes
+
+
+class Exchange:
+    """A request on its way to a target and its response on the way back."""
+
+    __slots__ = (
+        "_body",
+        "_body_size",
+        "_chosen_at",
+        "_downstream",
+        "_extra_try_used",
+        "_failed",
+        "_from_upstream",
+        "_head_at",
+        "_over",
+        "_path",
+        "_proxy",
+        "_query",
+        "_resolution",
+        "_service",
+        "_started_at",
+        "_target",
+        "_traffic",
+        "_tries",
+        "_upstream",
+        "egress_bytes",
+        "head",
+        "host",
+        "ingress_bytes",
+        "method",
+        "request_complete",
+        "request_id",
+        "status",
+        "upstream_keep_alive",
+    )
+
+    _resolution: Resolution  # once a route was found
+    _service: Service  # once it is clear that the route has one
+    _target: Target  # once one was picked
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        downstream: Downstream,
+        head: RequestHead,
+        target: RequestTarget,
+    ) -> None:
+        self._started_at = perf_counter()
+        self._proxy = proxy
+        self._downstream = downstream
+        self.head = head
+        self.method = head.method
+        self.host, self._path, self._query = target
+        self.request_id = b"%032x" % getrandbits(128)
+        self.request_complete = head.body_length == 0
+        self.ingress_bytes = head.size
+        self.egress_bytes = 0
+        self.status = 0
+        self.upstream_keep_alive = False
+        self._traffic: RouteTraffic | None = None
+        self._upstream: UpstreamConnection | None = None
+        self._chosen_at = 0.0
+        self._head_at = 0.0
+        self._tries = 0
+        self._extra_try_used = False
+        self._failed: list[Target] = []
+        # The request body as far as it has come, kept while it may have to be sent again;
+        # None once it has grown past the buffer limit and what was sent is gone.
+        self._body: list[bytes] | None = []
+        self._body_size = 0
+        self._from_upstream = False
+        self._over = False
+
+    @property
+    def responding(self) -> bool:
+        """Whether a response head has gone out."""
+        return self._head_at != 0
+
+    @property
+    def body_size(self) -> int:
+        """Bytes of the request body so far."""
+        return self._body_size
+
+    # -- the way there
+
+    def start(self) -> None:
+        """Resolve the route and send the request on its way."""
+        resolution = self._proxy.table.find(self.head, self.host, self._path)
+        if resolution is None:
+            self.answer(404)
+            return
+        self._resolution = resolution
+        self._traffic = resolution.traffic
+        if resolution.route.https_only:
+            self._refuse_plain_http(resolution.route.https_redirect_status_code)
+        elif resolution.service is None:
+            self.answer(503, errors.NO_SERVICE)
+        else:
+            self._service = resolution.service
+            self._try_next()
+
+    def on_request_body(self, data: bytes) -> None:
+        """Take a piece of the request body from the client."""
+        self.ingress_bytes += len(data)
+        self._body_size += len(data)
+        if self._upstream is not None:
+            self._upstream.send_body(data, chunked=self.head.body_length == CHUNKED)
+        if self._body is not None:
+            self._body.append(data)
+            if self._body_size > self._proxy.buffer_limit_bytes:
+                self._stop_keeping_body()
+
+    def on_request_end(self) -> None:
+        """Hear that the request body is complete."""
+        self.request_complete = True
+        if self._upstream is not None:
+            self._upstream.end_body(chunked=self.head.body_length == CHUNKED)
+
+    def on_client_gone(self) -> None:
+        """Hear that nobody waits for the response any more: release the upstream side."""
+        if not self._over:
+            self.status = self.status or CLIENT_GONE
+            self._drop_upstream()
+            self._end()
+
+    def on_client_full(self) -> None:
+        """Read the response no faster than the client takes it."""
+        if self._upstream is not None:
+            self._upstream.pause_reading()
+
+    def on_client_drained(self) -> None:
+        """Read on."""
+        if self._upstream is not None:
+            self._upstream.resume_reading()
+
+    def _try_next(self) -> None:
+        self._tries += 1
+        target = self._resolution.balancer.pick(self._failed)
+        if target is None:
+            self.answer(503, errors.NO_TARGET if self._tries == 1 else None)
+            return
+        self._target = target
+        self._chosen_at = perf_counter()
+        pools = self._proxy.pools
+        connection = pools.take_idle(self._service, target)
+        if connection is not None:
+            self._send(connection)
+        else:
+            pools.open_for(self, self._service, target)
+
+    def on_connected(self, connection: UpstreamConnection) -> None:
+        """Take the connection that was opened for this exchange."""
+        if self._over:
+            connection.rest()
+        else:
+            self._send(connection)
+
+    def on_connect_failed(self, failure: ConnectError) -> None:
+        """Try the next target: nothing was sent, so any request may be repeated."""
+        if self._over:
+            return
+        if failure.unresolved:
+            self._fail_try(503, errors.NO_ADDRESS, may_repeat=True)
+        else:
+            self._fail_try(504 if failure.timed_out else 502, None, may_repeat=True)
+
+    def _send(self, connection: UpstreamConnection) -> None:
+        self._upstream = connection
+        message = self._request_head()
+        if self._body_size or not self.request_complete:
+            chunked = self.head.body_length == CHUNKED
+            connection.send_request(self, message, self._service.read_timeout_s)
+            for piece in self._body or ():
+                connection.send_body(piece, chunked=chunked)
+            if self.request_complete:
+                connection.end_body(chunked=chunked)
+            elif self._body_size > self._proxy.buffer_limit_bytes:
+                self._stop_keeping_body()
+            self._downstream.resume_body()
+        else:
+            connection.send_request(self, message, self._service.read_timeout_s)
+
+    def _request_head(self) -> bytes:
+        """Write the head that goes upstream (proxying.md section 1)."""
+        head = self.head
+        special = head.special
+        resolution = self._resolution
+        if resolution.route.preserve_host and self.host:
+            host_header = self.host
+        else:
+            host_header = self._target.host_header[self._service.protocol]
+        parts = [
+            head.method,
+            b" ",
+            resolution.upstream_path,
+            self._query,
+            b" HTTP/1.1\r\nHost: ",
+            host_header,
+            b"\r\nConnection: keep-alive",
+            resolution.forwarded,
+            self._downstream.forwarded_lines,
+            self._proxy.request_id_line,
+            self.request_id,
+            head.rest,
+            b"\r\n\r\n",
+        ]
+        if special:
+            parts[8] = self._forwarded_lines_with(special)
+        if head.body_length:
+            parts[-1] = self._framing_line()
+        elif b"content-length" in special:
+            parts[-1] = b"\r\nContent-Length: 0\r\n\r\n"
+        return b"".join(parts)
+
+    def _forwarded_lines_with(self, special: dict[bytes, bytes]) -> bytes:
+        """Append to what earlier proxies said of the request (proxying.md section 2)."""
+        lines = self._downstream.forwarded_lines
+        earlier = special.get(b"x-forwarded-for")
+        if earlier:
+            address = self._downstream.client_address
+            lines = lines.replace(
+                b"\r\nX-Forwarded-For: " + address,
+                b"\r\nX-Forwarded-For: " + earlier + b", " + address,
+            )
+        via = special.get(b"via")
+        if via:
+            lines = lines.replace(b"\r\nVia: ", b"\r\nVia: " + via + b", ")
+        if b"trailers" in special.get(b"te", b"").lower():
+            lines += b"\r\nTE: trailers"
+        if b"trailer" in special:
+            lines += b"\r\nTrailer: " + special[b"trailer"]
+        return lines
+
+    def _framing_line(self) -> bytes:
+        if self.head.body_length == CHUNKED:
+            return b"\r\nTransfer-Encoding: chunked\r\n\r\n"
+        return b"\r\nContent-Length: %d\r\n\r\n" % self.head.body_length
+
+    def _stop_keeping_body(self) -> None:
+        """Past the buffer limit: forget what has been sent, or hold back what has not."""
+        if self._upstream is None:
+            self._downstream.pause_body()
+        else:
+            self._body = None
+
+    # -- what can go wrong there
+
+    def on_no_response(
+        self, reason: str, connection: UpstreamConnection, *, timed_out: bool
+    ) -> None:
+        """Try again when the connection ended or fell silent before a response, where allowed."""
+        self._upstream = None
+        self._proxy.log.info("no response", reason=reason, target=self._target_text())
+        may_repeat = self.method not in _NOT_REPEATED and not connection.answering
+        if connection.reused and not timed_out and not self._extra_try_used:
+            self._extra_try_used = True  # it may just have been closed for idleness
+            self._tries -= 1
+        self._fail_try(504 if timed_out else 502, None, may_repeat=may_repeat)
+
+    def on_bad_response(self, reason: str) -> None:
+        """Answer 502: what came was no response, and asking again would not make it one."""
+        self._upstream = None
+        self._proxy.log.warning("bad response", reason=reason, target=self._target_text())
+        self.answer(502)
+
+    def _fail_try(self, status: int, message: str | None, *, may_repeat: bool) -> None:
+        if may_repeat and self._body is not None and self._tries <= self._service.retries:
+            self._failed.append(self._target)
+            self._try_next()
+        else:
+            self.answer(status, message)
+
+    def _target_text(self) -> str:
+        return f"{self._target.host}:{self._target.port}"
+
+    # -- the way back
+
+    def on_response_head(self, head: ResponseHead, pieces: list[bytes], *, ended: bool) -> None:
+        """Relay a response: its head, and as much of the body as came with it."""
+        self._head_at = perf_counter()
+        self.status = head.status
+        self.upstream_keep_alive = head.keep_alive
+        self._from_upstream = True
+        self.egress_bytes += self._downstream.begin_response(
+            head.status_text,
+            self._response_lines(head),
+            head.body_length,
+            pieces,
+            ended=ended,
+        )
+        if ended:
+            self._upstream = None
+            self._end()
+
+    def on_response_body(self, pieces: list[bytes], *, ended: bool) -> None:
+        """Relay more of the body."""
+        self.egress_bytes += self._downstream.continue_response(pieces, ended=ended)
+        if ended:
+            self._upstream = None
+            self._end()
+
+    def on_response_cut(self, reason: str) -> None:
+        """Cut the client's connection too: a short body must never pass for a whole one."""
+        self._upstream = None
+        self._proxy.log.warning("response cut", reason=reason, target=self._target_text())
+        self._downstream.cut_response()
+        self._end()
+
+    def on_upstream_full(self) -> None:
+        """Take the request body no faster than the upstream does."""
+        self._downstream.pause_body()
+
+    def on_upstream_drained(self) -> None:
+        """Take more of the request body."""
+        self._downstream.resume_body()
+
+    def _response_lines(self, head: ResponseHead) -> bytes:
+        """Write the header lines that go to the client (proxying.md section 3)."""
+        proxy = self._proxy
+        special = head.special
+        parts = [
+            head.rest,
+            proxy.upstream_latency_line,
+            _milliseconds(self._head_at - self._chosen_at),
+            proxy.proxy_latency_line,
+            _milliseconds(self._chosen_at - self._started_at),
+            proxy.request_id_line,
+            self.request_id,
+            proxy.via_line,
+        ]
+        if b"via" in special:
+            parts[-1] = b"\r\nVia: " + special[b"via"] + b", " + proxy.names.via
+        rest = head.rest
+        if b"\r\nDate:" not in rest and b"\r\ndate:" not in rest.lower():
+            parts.append(proxy.date_line())
+        if b"\r\nServer:" not in rest and b"\r\nserver:" not in rest.lower():
+            parts.append(proxy.server_line)
+        if head.body_length == NO_BODY and b"content-length" in special and head.status != 204:
+            parts.append(b"\r\nContent-Length: " + special[b"content-length"])
+        return b"".join(parts)
+
+    # -- answers of our own
+
+    def answer(self, status: int, message: str | None = None, extra: bytes = b"") -> None:
+        """End the exchange with an answer of our own (proxying.md section 4).
+
+        ``message`` defaults to the status's own; an empty one sends no body. ``extra`` is header
+        lines, each led by CRLF.
+        """
+        self.status = status
+        self._head_at = perf_counter()
+        self._drop_upstream()
+        accept = b", ".join(v for n, v in self.head.headers() if n == b"accept")
+        content_type = errors.media_type(accept)
+        if message is None:
+            message = errors.MESSAGES[status]
+        body = (
+            errors.error_body(message, self.request_id.decode(), content_type) if message else b""
+        )
+        self.egress_bytes += self._downstream.begin_response(
+            errors.STATUS_TEXT[status],
+            self._answer_lines(content_type, len(body)) + extra,
+            NO_BODY,
+            [] if self.method == b"HEAD" else [body],
+            ended=True,
+        )
+        self._end()
+
+    def _answer_lines(self, content_type: str, body_size: int) -> bytes:
+        proxy = self._proxy
+        if self._chosen_at:  # a target was chosen: what failed was the upstream side
+            latency = (
+                proxy.upstream_latency_line
+                + _milliseconds(self._head_at - self._chosen_at)
+                + proxy.proxy_latency_line
+                + _milliseconds(self._chosen_at - self._started_at)
+                + proxy.via_line
+            )
+        else:
+            latency = proxy.response_latency_line + _milliseconds(self._head_at - self._started_at)
+        return b"".join(
+            (
+                proxy.date_line(),
+                b"\r\nContent-Type: %b\r\nContent-Length: %d" % (content_type.encode(), body_size),
+                proxy.server_line,
+                latency,
+                proxy.request_id_line,
+                self.request_id,
+            )
+        )
+
+    def _refuse_plain_http(self, status: int) -> None:
+        """Send the client to HTTPS (router.md section 8)."""
+        if status == 426:
+            self.answer(426, extra=b"\r\nConnection: Upgrade\r\nUpgrade: TLS/1.2, HTTP/1.1")
+            return
+        location = b"https://" + host_without_port(self.host).lower() + self.head.target
+        self.answer(status, "", extra=b"\r\nLocation: " + location)
+
+    # -- the end
+
+    def _drop_upstream(self) -> None:
+        connection, self._upstream = self._upstream, None
+        if connection is not None:
+            connection.close()
+
+    def _end(self) -> None:
+        self._over = True
+        self._count()
+        self._downstream.end_exchange()
+
+    def _count(self) -> None:
+        """Count the exchange; without a route there is no series to count it in but one."""
+        ended_at = perf_counter()
+        traffic = self._traffic
+        if traffic is None:
+            unmatched = self._proxy.traffic.unmatched
+            unmatched[self.status] = unmatched.get(self.status, 0) + 1
+            return
+        key = (self.status, self._from_upstream)
+        traffic.codes[key] = traffic.codes.get(key, 0) + 1
+        traffic.ingress_bytes += self.ingress_bytes
+        traffic.egress_bytes += self.egress_bytes
+        traffic.request_ms.observe((ended_at - self._started_at) * 1000)
+        chosen_at = self._chosen_at or self._head_at or ended_at
+        traffic.own_ms.observe((chosen_at - self._started_at) * 1000)
+        if self._chosen_at and self._head_at:
+            traffic.upstream_ms.observe((self._head_at - self._chosen_at) * 1000)
+
+
+_MILLISECONDS = tuple(b"%d" % value for value in range(1000))
+
+
+def _milliseconds(duration_s: float) -> bytes:
+    value = int(duration_s * 1000)
+    return _MILLISECONDS[value] if 0 <= value < 1000 else b"%d" % value

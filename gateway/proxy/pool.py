@@ -1,0 +1,177 @@
+"""Upstream connections: kept open per address, opened when none is idle, closed in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from functools import lru_cache, partial
+from typing import Protocol
+
+from gateway.proxy.deadlines import DeadlineWheel
+from gateway.proxy.http1 import HeadLimits
+from gateway.proxy.resolver import Resolver
+from gateway.proxy.upstream import UpstreamConnection
+from gateway.settings import NodeSettings
+from gateway.snapshot import Service, Target
+
+
+class ConnectError(Exception):
+    """No connection to a target. ``timed_out`` tells a 504 from a 502, ``unresolved`` a 503."""
+
+    def __init__(self, reason: str, *, timed_out: bool = False, unresolved: bool = False) -> None:
+        super().__init__(reason)
+        self.timed_out = timed_out
+        self.unresolved = unresolved
+
+
+class Opener(Protocol):
+    """Who waits for a connection to be opened."""
+
+    def on_connected(self, connection: UpstreamConnection) -> None:
+        """Take the new connection."""
+        ...
+
+    def on_connect_failed(self, failure: ConnectError) -> None:
+        """Hear why there is none."""
+        ...
+
+
+PoolKey = tuple[str, int, str | None, bool]
+"""Address, port, TLS server name and whether it is verified: what makes two connections alike."""
+
+
+class Pool:
+    """The connections to one address; the idle one used last is taken first, so the rest age."""
+
+    __slots__ = ("idle", "opened")
+
+    def __init__(self) -> None:
+        self.idle: dict[UpstreamConnection, None] = {}
+        self.opened = 0
+
+
+class UpstreamPools:
+    """All pools of a node. They outlive snapshots: an address stays the same address."""
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        *,
+        wheel: DeadlineWheel,
+        resolver: Resolver,
+        limits: HeadLimits,
+    ) -> None:
+        self._wheel = wheel
+        self._resolver = resolver
+        self._limits = limits
+        self._size = settings.upstream_keepalive_pool_size
+        self._buffer_limit_bytes = settings.buffer_limit_bytes
+        self.idle_timeout_s = settings.upstream_keepalive_timeout_s
+        self.requests_limit = settings.upstream_keepalive_requests
+        self._pools: dict[PoolKey, Pool] = {}
+        self._opening: set[asyncio.Task[None]] = set()
+        self._open_connections: set[UpstreamConnection] = set()
+
+    def take_idle(self, service: Service, target: Target) -> UpstreamConnection | None:
+        """Return an idle connection to ``target``, None when one has to be opened."""
+        address = target.address or self._resolver.known(target.host)
+        if address is None:
+            return None
+        pool = self._pools.get(_key(service, target, address))
+        if pool is None or not pool.idle:
+            return None
+        connection, _ = pool.idle.popitem()
+        return connection
+
+    def open_for(self, opener: Opener, service: Service, target: Target) -> None:
+        """Open a connection to ``target`` in a task of its own and tell ``opener`` the outcome."""
+        task = asyncio.get_running_loop().create_task(
+            self._open(opener, service, target), name=f"connect-{target.host}:{target.port}"
+        )
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """Keep a connection for the next request, or close it when there are enough."""
+        idle = connection.pool.idle
+        if len(idle) >= self._size:
+            connection.close()
+        else:
+            idle[connection] = None
+
+    def opened(self, connection: UpstreamConnection) -> None:
+        """Enter a connection that has just been made."""
+        connection.transport.set_write_buffer_limits(high=self._buffer_limit_bytes)
+        pool = self._pools.get(connection.pool_key)
+        if pool is None:
+            pool = self._pools[connection.pool_key] = Pool()
+        pool.opened += 1
+        connection.pool = pool
+        self._open_connections.add(connection)
+
+    def closed(self, connection: UpstreamConnection) -> None:
+        """Strike out a connection that is gone, and its pool with the last one."""
+        pool = connection.pool
+        pool.idle.pop(connection, None)
+        pool.opened -= 1
+        if not pool.opened:
+            del self._pools[connection.pool_key]
+        self._open_connections.discard(connection)
+
+    async def stop(self) -> None:
+        """Close every connection and give up those being opened."""
+        for task in list(self._opening):
+            task.cancel()
+        await asyncio.gather(*self._opening, return_exceptions=True)
+        for connection in list(self._open_connections):
+            connection.close()
+
+    async def _open(self, opener: Opener, service: Service, target: Target) -> None:
+        try:
+            async with asyncio.timeout(service.connect_timeout_s):
+                connection = await self._connect(service, target)
+        except TimeoutError:
+            opener.on_connect_failed(ConnectError("connect timed out", timed_out=True))
+        except ConnectError as failure:
+            opener.on_connect_failed(failure)
+        except OSError as error:
+            opener.on_connect_failed(ConnectError(str(error)))
+        else:
+            opener.on_connected(connection)
+
+    async def _connect(self, service: Service, target: Target) -> UpstreamConnection:
+        address = target.address or self._resolver.known(target.host)
+        if address is None:
+            try:
+                address = await self._resolver.resolve(target.host)
+            except OSError as error:
+                raise ConnectError(str(error), unresolved=True) from error
+        _, connection = await asyncio.get_running_loop().create_connection(
+            partial(
+                UpstreamConnection,
+                self,
+                _key(service, target, address),
+                self._wheel,
+                self._limits,
+            ),
+            address,
+            target.port,
+            ssl=_tls_context(service.tls_verify) if service.protocol == "https" else None,
+            server_hostname=target.host if service.protocol == "https" else None,
+        )
+        return connection
+
+
+def _key(service: Service, target: Target, address: str) -> PoolKey:
+    if service.protocol == "https":
+        return address, target.port, target.host, service.tls_verify
+    return address, target.port, None, False
+
+
+@lru_cache(maxsize=2)
+def _tls_context(verify: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

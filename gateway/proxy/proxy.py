@@ -1,0 +1,120 @@
+"""What all connections of a node's proxy share: settings, pools, counters, the current snapshot."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from email.utils import formatdate
+from random import getrandbits
+from typing import Any
+
+import structlog
+
+from gateway.metrics.traffic import TrafficMetrics
+from gateway.proxy import errors
+from gateway.proxy.deadlines import DeadlineWheel
+from gateway.proxy.http1 import HeadLimits
+from gateway.proxy.names import wire_names
+from gateway.proxy.pool import UpstreamPools
+from gateway.proxy.resolution import RouteTable
+from gateway.proxy.resolver import Resolver
+from gateway.settings import NodeSettings
+from gateway.snapshot import Snapshot
+
+
+class ProxyCounts:
+    """Client connections and requests since the node started."""
+
+    __slots__ = ("accepted", "handled", "total_requests")
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self.handled = 0
+        self.total_requests = 0
+
+
+class Proxy:
+    """The data plane of one node. ``table`` is replaced, in one assignment, at each apply."""
+
+    def __init__(
+        self, settings: NodeSettings, loop: asyncio.AbstractEventLoop, traffic: TrafficMetrics
+    ) -> None:
+        self.settings = settings
+        self.loop = loop
+        self.traffic = traffic
+        self.log = structlog.get_logger("gateway.proxy")
+        self.counts = ProxyCounts()
+        self.draining = False
+        self.buffer_limit_bytes = settings.buffer_limit_bytes
+        self.head_limits = HeadLimits(
+            line_bytes=settings.request_line_limit_bytes,
+            head_bytes=settings.header_limit_bytes,
+            header_count=settings.header_count_limit,
+        )
+        self.wheel = DeadlineWheel(loop)
+        self.resolver = Resolver(ttl_s=settings.dns_ttl_s, timeout_s=settings.dns_timeout_s)
+        self.pools = UpstreamPools(
+            settings, wheel=self.wheel, resolver=self.resolver, limits=self.head_limits
+        )
+        self.table = RouteTable(Snapshot.empty(), traffic)
+        self._name_lines()
+        self._date_second = 0
+        self._date_line = b""
+
+    def _name_lines(self) -> None:
+        """Prepare the header lines that are the same for every message."""
+        names = self.names = wire_names(self.settings.compat)
+        self.request_id_line = b"\r\n" + names.request_id + b": "
+        self.proxy_latency_line = b"\r\n" + names.proxy_latency + b": "
+        self.upstream_latency_line = b"\r\n" + names.upstream_latency + b": "
+        self.response_latency_line = b"\r\n" + names.response_latency + b": "
+        self.server_line = b"\r\nServer: " + names.server
+        self.via_line = b"\r\nVia: " + names.via
+
+    def start(self) -> None:
+        """Begin to watch deadlines."""
+        self.wheel.start()
+
+    async def stop(self) -> None:
+        """Close the upstream side. The listener has closed the clients' before."""
+        await self.pools.stop()
+        await self.resolver.stop()
+        self.wheel.stop()
+
+    def use(self, snapshot: Snapshot) -> None:
+        """Serve from ``snapshot`` from the next request on."""
+        self.table = RouteTable(snapshot, self.traffic)
+
+    def forwarded_lines(self, client_address: bytes, listener: tuple[Any, ...] | None) -> bytes:
+        """Return the header lines about a client that its requests carry (proxying.md, 1)."""
+        port = listener[1] if listener else self.settings.proxy_port
+        return (
+            b"\r\nX-Forwarded-For: %b\r\nX-Real-IP: %b\r\nX-Forwarded-Proto: http"
+            b"\r\nX-Forwarded-Port: %d\r\nVia: %b"
+        ) % (client_address, client_address, port, self.names.via)
+
+    def date_line(self) -> bytes:
+        """Return the Date header line of this second."""
+        second = int(time.time())
+        if second != self._date_second:
+            self._date_second = second
+            self._date_line = b"\r\nDate: " + formatdate(second, usegmt=True).encode()
+        return self._date_line
+
+    def refusal(self, status: int) -> bytes:
+        """Return the whole answer to a request that could not even be read."""
+        self.traffic.refused[status] = self.traffic.refused.get(status, 0) + 1
+        request_id = f"{getrandbits(128):032x}"
+        body = errors.error_body(errors.MESSAGES[status], request_id, errors.PLAIN)
+        return b"".join(
+            (
+                b"HTTP/1.1 " + errors.STATUS_TEXT[status],
+                self.date_line(),
+                b"\r\nContent-Type: " + errors.PLAIN.encode(),
+                b"\r\nContent-Length: %d" % len(body),
+                self.server_line,
+                self.request_id_line + request_id.encode(),
+                b"\r\nConnection: close\r\n\r\n",
+                body,
+            )
+        )

@@ -1,0 +1,263 @@
+"""The upstream side: one HTTP/1.1 connection to a target, used for one exchange after another."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.proxy.deadlines import NEVER, DeadlineWheel
+from gateway.proxy.http1 import (
+    CHUNKED,
+    LAST_CHUNK,
+    NO_BODY,
+    UNTIL_CLOSE,
+    ChunkedDecoder,
+    HeadLimits,
+    MessageError,
+    ResponseHead,
+    chunk,
+    parse_response_head,
+)
+
+if TYPE_CHECKING:
+    from gateway.proxy.exchange import Exchange
+    from gateway.proxy.pool import Pool, PoolKey, UpstreamPools
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """Sends requests and reads responses; between two exchanges it waits in its pool."""
+
+    __slots__ = (
+        "_body_left",
+        "_buffer",
+        "_decoder",
+        "_exchange",
+        "_in_body",
+        "_limits",
+        "_loop",
+        "_pools",
+        "_read_timeout_s",
+        "_requests",
+        "_wheel",
+        "_writing_paused",
+        "deadline",
+        "pool",
+        "pool_key",
+        "slot_at",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+    pool: Pool
+
+    def __init__(
+        self, pools: UpstreamPools, pool_key: PoolKey, wheel: DeadlineWheel, limits: HeadLimits
+    ) -> None:
+        self.pool_key = pool_key
+        self.deadline = NEVER
+        self.slot_at = NEVER
+        self._pools = pools
+        self._wheel = wheel
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._exchange: Exchange | None = None
+        self._requests = 0
+        self._read_timeout_s = 0.0
+        self._buffer = b""
+        self._in_body = False
+        self._body_left = 0
+        self._decoder: ChunkedDecoder | None = None
+        self._writing_paused = False
+
+    @property
+    def reused(self) -> bool:
+        """Whether an earlier request went over this connection."""
+        return self._requests > 1
+
+    @property
+    def answering(self) -> bool:
+        """Whether any byte of the current response has come."""
+        return self._in_body or bool(self._buffer)
+
+    # -- sending
+
+    def send_request(self, exchange: Exchange, head: bytes, timeout_s: float) -> None:
+        """Begin an exchange: ``head`` is complete, with as much of the body as there is."""
+        self._exchange = exchange
+        self._requests += 1
+        self._read_timeout_s = timeout_s
+        self._expect_progress()
+        self.transport.write(head)
+
+    def send_body(self, data: bytes, *, chunked: bool) -> None:
+        """Send more of the request body."""
+        self._expect_progress()
+        self.transport.write(chunk(data) if chunked else data)
+
+    def end_body(self, *, chunked: bool) -> None:
+        """Mark the end of the request body."""
+        if chunked:
+            self.transport.write(LAST_CHUNK)
+
+    def pause_reading(self) -> None:
+        """Read no further: the client is slower than this upstream. The read timeout rests too."""
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+            self.deadline = NEVER
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+            self._expect_progress()
+
+    def rest(self) -> None:
+        """Wait in the pool for the next exchange."""
+        self.deadline = self._loop.time() + self._pools.idle_timeout_s
+        if self.deadline < self.slot_at:
+            self._wheel.watch(self)
+        self._pools.release(self)
+
+    def close(self) -> None:
+        """Close at once; the exchange, if any, is not told."""
+        self._exchange = None
+        self.transport.abort()
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Enter the books of the pools."""
+        self.transport = transport  # type: ignore[assignment]  # TCP gives a full Transport
+        self._pools.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the exchange, if there is one: well, when the response was to end by closing."""
+        self._wheel.forget(self)
+        self._pools.closed(self)
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
+            return
+        if self._in_body and self._body_left == UNTIL_CLOSE and exc is None:
+            exchange.on_response_body([], ended=True)
+        elif self._in_body:
+            exchange.on_response_cut("connection closed within the response body")
+        else:
+            exchange.on_no_response("connection closed before a response", self, timed_out=False)
+
+    def eof_received(self) -> bool:
+        """Close our side as well: half-open connections serve no one."""
+        return False
+
+    def pause_writing(self) -> None:
+        """Hold back the request body: this upstream is slower than the client."""
+        self._writing_paused = True
+        if self._exchange is not None:
+            self._exchange.on_upstream_full()
+
+    def resume_writing(self) -> None:
+        """Let the request body come again."""
+        self._writing_paused = False
+        if self._exchange is not None:
+            self._exchange.on_upstream_drained()
+
+    def on_deadline(self) -> None:
+        """Close when idle for too long; else the read timeout has passed."""
+        exchange = self._exchange
+        if self.deadline > self._loop.time():
+            self._wheel.watch(self)  # used again between the sweep and this call
+            return
+        was_in_body = self._in_body
+        self.close()
+        if exchange is None:
+            return
+        if was_in_body:
+            exchange.on_response_cut("read timed out within the response body")
+        else:
+            exchange.on_no_response("read timed out", self, timed_out=True)
+
+    def data_received(self, data: bytes) -> None:
+        """Read a response head, then its body."""
+        exchange = self._exchange
+        if exchange is None:  # nothing was asked: this peer cannot be trusted with a request
+            self.close()
+            return
+        try:
+            if self._in_body:
+                self._expect_progress()
+                self._read_body(data, exchange)
+            else:
+                self._read_head(self._buffer + data if self._buffer else data, exchange)
+        except MessageError as error:
+            in_body = self._in_body
+            self.close()
+            if in_body:
+                exchange.on_response_cut(error.reason)
+            else:
+                exchange.on_bad_response(error.reason)
+
+    # -- reading
+
+    def _read_head(self, data: bytes, exchange: Exchange) -> None:
+        head = parse_response_head(data, self._limits, exchange.method)
+        while head is not None and head.status < 200:
+            if head.status == 101:
+                raise MessageError("upgrade that was not asked for")
+            data = data[head.size :]
+            head = parse_response_head(data, self._limits, exchange.method)
+        if head is None:
+            self._buffer = data
+            return
+        self._buffer = b""
+        body = data[head.size :]
+        length = 0 if head.body_length == NO_BODY else head.body_length
+        if length == len(body):  # the whole response has come in one piece
+            self._finish(keep_alive=head.keep_alive and exchange.request_complete)
+            exchange.on_response_head(head, [body] if body else [], ended=True)
+        else:
+            self._begin_body(head, length, body, exchange)
+
+    def _begin_body(self, head: ResponseHead, length: int, body: bytes, exchange: Exchange) -> None:
+        self._body_left = length
+        self._decoder = ChunkedDecoder() if length == CHUNKED else None
+        pieces, ended = self._take_body(body)
+        self._in_body = not ended
+        if ended:
+            self._finish(keep_alive=head.keep_alive and exchange.request_complete)
+        else:
+            self._expect_progress()
+        exchange.on_response_head(head, pieces, ended=ended)
+
+    def _read_body(self, data: bytes, exchange: Exchange) -> None:
+        pieces, ended = self._take_body(data)
+        if ended:
+            self._finish(keep_alive=exchange.upstream_keep_alive and exchange.request_complete)
+        exchange.on_response_body(pieces, ended=ended)
+
+    def _take_body(self, data: bytes) -> tuple[list[bytes], bool]:
+        """Return the payload in ``data`` and whether the body ends with it."""
+        if self._decoder is not None:
+            pieces, beyond = self._decoder.feed(data)
+            if beyond:
+                raise MessageError("bytes beyond the end of the response")
+            return pieces, self._decoder.finished
+        if self._body_left != UNTIL_CLOSE:
+            self._body_left -= len(data)
+            if self._body_left < 0:
+                raise MessageError("bytes beyond the end of the response")
+        return [data] if data else [], self._body_left == 0
+
+    def _finish(self, *, keep_alive: bool) -> None:
+        """Part from the exchange, back into the pool where that is safe."""
+        self._exchange = None
+        self._in_body = False
+        self._decoder = None
+        limit = self._pools.requests_limit
+        if keep_alive and not self._writing_paused and (not limit or self._requests < limit):
+            self.rest()
+        else:
+            self.close()
+
+    def _expect_progress(self) -> None:
+        self.deadline = self._loop.time() + self._read_timeout_s
+        if self.deadline < self.slot_at:
+            self._wheel.watch(self)

@@ -1,0 +1,75 @@
+"""Apply: builds the next snapshot beside the current one, then makes it current.
+
+A failing apply leaves the current snapshot in place. The work is done in slices so that requests go
+on being served while ten thousand rows are compiled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import perf_counter
+
+import structlog
+
+from gateway.snapshot.builder import SnapshotBuilder, chunks
+from gateway.snapshot.snapshot import Snapshot
+from gateway.status.facts import BadEntity
+from gateway.store.source import Load
+
+_SLICE_S = 0.001
+_ROWS_PER_PIECE = 20
+
+log = structlog.get_logger(__name__)
+
+
+class SnapshotApplier:
+    """Keeps the current snapshot; ``use`` is called with each new one."""
+
+    def __init__(self, use: Callable[[Snapshot], None]) -> None:
+        self.current = Snapshot.empty()
+        self._use = use
+
+    def bad_entities(self) -> list[BadEntity]:
+        """Return the rows that the current snapshot leaves out."""
+        return sorted(self.current.bad.values(), key=lambda bad: (bad.kind, bad.id))
+
+    async def apply(self, load: Load) -> None:
+        """Build the snapshot that ``load`` leads to and make it current.
+
+        Raises whatever reading the load raises; the current snapshot then stays.
+        """
+        before = self.current
+        builder = SnapshotBuilder(Snapshot.empty() if load.kind == "full" else before)
+        slices = _Slices()
+        async for batch in load.batches:
+            for piece in chunks(batch, _ROWS_PER_PIECE):
+                builder.add(piece)
+                await slices.pause()
+        for upstream_id in builder.unsettled():
+            builder.settle(upstream_id)
+            await slices.pause()
+        self.current = builder.finish(load.mark)
+        self._use(self.current)
+        self._name_bad_rows(before)
+
+    def _name_bad_rows(self, before: Snapshot) -> None:
+        """Log each row that has become bad, or good again, once."""
+        for key, bad in self.current.bad.items():
+            if before.bad.get(key) != bad:
+                log.warning("bad entity left out", entity=bad.kind, id=bad.id, reason=bad.reason)
+        for key, bad in before.bad.items():
+            if key not in self.current.bad:
+                log.info("bad entity is gone", entity=bad.kind, id=bad.id)
+
+
+class _Slices:
+    """Lets the event loop do other work whenever a slice of time is used up."""
+
+    def __init__(self) -> None:
+        self._since = perf_counter()
+
+    async def pause(self) -> None:
+        if perf_counter() - self._since > _SLICE_S:
+            await asyncio.sleep(0)
+            self._since = perf_counter()

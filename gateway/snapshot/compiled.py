@@ -1,0 +1,187 @@
+"""Rows compiled to what a request needs: bytes ready to be sent, numbers in seconds.
+
+Each function takes one row and raises ValueError with a sentence when no code can serve it, so
+that the builder can leave out that row and name it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from typing import Any
+from uuid import UUID
+
+from gateway.balancing import Balancer, WeightedRoundRobin
+from gateway.routing import RouteRule
+from gateway.routing.paths import PathHandling
+
+Row = Mapping[str, Any]
+
+SERVED_PROTOCOLS = frozenset({"http", "https"})
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """One ``host:port`` that requests can be sent to, and the Host header each protocol sends.
+
+    ``address`` is the host when that is an IP literal; None means that it has to be resolved.
+    """
+
+    host: str
+    port: int
+    address: str | None
+    host_header: Mapping[str, bytes]
+
+    @classmethod
+    def of(cls, host: str, port: int, host_header: str | None = None) -> Target:
+        """Make a target; ``host_header`` replaces the target's own name (router.md section 7)."""
+        address = _address(host)
+        name = host_header or (f"[{host}]" if ":" in host else host)
+        headers = {
+            protocol: (name if port == default else f"{name}:{port}").encode()
+            for protocol, default in DEFAULT_PORTS.items()
+        }
+        return cls(host, port, address, headers)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Service:
+    """Where a route's requests go. ``direct`` is used unless ``host`` names an upstream entity."""
+
+    id: UUID
+    label: str
+    protocol: str
+    host: str
+    path: bytes
+    retries: int
+    connect_timeout_s: float
+    write_timeout_s: float
+    read_timeout_s: float
+    tls_verify: bool
+    enabled: bool
+    direct: Balancer[Target]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Route:
+    """What happens to a request once the router has chosen this route."""
+
+    id: UUID
+    label: str
+    service_id: UUID | None
+    strip_path: bool
+    preserve_host: bool
+    path_handling: PathHandling
+    https_only: bool
+    https_redirect_status_code: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Upstream:
+    """A named set of targets; its balancer keeps its place until the set changes."""
+
+    id: UUID
+    name: str
+    host_header: str | None
+    targets: Mapping[UUID, tuple[str, int]]  # id → (``host:port``, weight)
+    balancer: Balancer[Target]
+
+    def with_targets(self, targets: Mapping[UUID, tuple[str, int]]) -> Upstream:
+        """Return this upstream over another set of targets, with a balancer that starts anew."""
+        balancer = balancer_over(list(targets.values()), self.host_header)
+        return replace(self, targets=targets, balancer=balancer)
+
+
+def compile_service(row: Row) -> Service:
+    """Compile a row of ``services``."""
+    protocol = row["protocol"]
+    if protocol not in SERVED_PROTOCOLS:
+        raise ValueError(f"protocol '{protocol}' is not served by this version")
+    return Service(
+        id=row["id"],
+        label=row["name"] or row["host"],
+        protocol=protocol,
+        host=row["host"],
+        path=(row["path"] or "/").encode(),
+        retries=_or_default(row["retries"], 5),
+        connect_timeout_s=_or_default(row["connect_timeout"], 60_000) / 1000,
+        write_timeout_s=_or_default(row["write_timeout"], 60_000) / 1000,
+        read_timeout_s=_or_default(row["read_timeout"], 60_000) / 1000,
+        tls_verify=bool(row["tls_verify"]),
+        enabled=row["enabled"],
+        direct=WeightedRoundRobin([(Target.of(row["host"], row["port"]), 1)]),
+    )
+
+
+def compile_route(row: Row) -> RouteRule:
+    """Compile a row of ``routes`` to what the router needs; its payload is a `Route`."""
+    protocols = frozenset(row["protocols"])
+    if not protocols & SERVED_PROTOCOLS:
+        raise ValueError(f"protocols {sorted(protocols)} are not served by this version")
+    route = Route(
+        id=row["id"],
+        label=row["name"] or str(row["id"]),
+        service_id=row["service_id"],
+        strip_path=row["strip_path"],
+        preserve_host=row["preserve_host"],
+        path_handling=row["path_handling"] or "v0",
+        https_only=protocols == {"https"},
+        https_redirect_status_code=row["https_redirect_status_code"],
+    )
+    return RouteRule(
+        id=route.id,
+        created_at=row["created_at"].timestamp(),
+        protocols=protocols,
+        hosts=tuple(row["hosts"] or ()),
+        paths=tuple(row["paths"] or ()),
+        methods=frozenset(row["methods"] or ()),
+        headers={name: tuple(values) for name, values in (row["headers"] or {}).items()},
+        snis=frozenset(row["snis"] or ()),
+        regex_priority=row["regex_priority"] or 0,
+        payload=route,
+    )
+
+
+def compile_upstream(row: Row, targets: Mapping[UUID, tuple[str, int]]) -> Upstream:
+    """Compile a row of ``upstreams`` with the targets it has."""
+    return Upstream(
+        id=row["id"],
+        name=row["name"],
+        host_header=row["host_header"],
+        targets=targets,
+        balancer=balancer_over(list(targets.values()), row["host_header"]),
+    )
+
+
+def parse_target(row: Row) -> tuple[str, int]:
+    """Return a target's ``host:port`` and weight, once it is sure that it can be used."""
+    split_target(row["target"])
+    return row["target"], _or_default(row["weight"], 100)
+
+
+def balancer_over(targets: Sequence[tuple[str, int]], host_header: str | None) -> Balancer[Target]:
+    """Make the balancer of an upstream entity from its ``host:port`` texts and weights."""
+    return WeightedRoundRobin(
+        [(Target.of(*split_target(text), host_header), weight) for text, weight in targets]
+    )
+
+
+def split_target(text: str) -> tuple[str, int]:
+    """Split ``host:port``, ``ip:port`` or ``[v6]:port``."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or not host or int(port) > 65535:
+        raise ValueError(f"target '{text}' is not host:port")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _address(host: str) -> str | None:
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return None
+
+
+def _or_default(value: int | None, default: int) -> int:
+    return default if value is None else value

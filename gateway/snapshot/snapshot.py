@@ -1,0 +1,50 @@
+"""The snapshot: the immutable compiled configuration of one version.
+
+Its maps share structure with those of the version before, so that the next snapshot costs what
+changed, not what there is; a request that keeps an old one is undisturbed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from immutables import Map
+
+from gateway.balancing import Balancer
+from gateway.routing import Router
+from gateway.snapshot.compiled import Route, Service, Target, Upstream
+from gateway.status.facts import BadEntity
+from gateway.store.source import VersionMark
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a node serves from. ``mark`` is None only for the empty one a node starts with."""
+
+    mark: VersionMark | None
+    router: Router
+    services: Map[UUID, Service]
+    upstreams: Map[UUID, Upstream]
+    upstream_ids: Map[str, UUID]
+    target_owners: Map[UUID, UUID]
+    bad: Map[tuple[str, UUID], BadEntity]
+
+    @classmethod
+    def empty(cls) -> Snapshot:
+        """Return the snapshot of no configuration at all."""
+        return cls(None, Router(), Map(), Map(), Map(), Map(), Map())
+
+    def service_of(self, route: Route) -> Service | None:
+        """Return a route's service; None when it has none, or that is one of the bad rows."""
+        return None if route.service_id is None else self.services.get(route.service_id)
+
+    def serves(self, route: Route) -> bool:
+        """Tell whether the router may choose ``route``: not when its service is disabled."""
+        service = self.service_of(route)
+        return service is None or service.enabled
+
+    def balancer_of(self, service: Service) -> Balancer[Target]:
+        """Return what picks a target: the upstream entity that the service's host names, if any."""
+        upstream_id = self.upstream_ids.get(service.host)
+        return service.direct if upstream_id is None else self.upstreams[upstream_id].balancer
