@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import NoneType
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 from pydantic import (
@@ -18,6 +17,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
+from gateway.entities.annotations import allows_none
 from gateway.entities.errors import violation
 from gateway.entities.types import Id, Tags, Text, Timestamp
 
@@ -100,11 +100,6 @@ class ForeignKey:
         reference = core_schema.no_info_after_validator_function(self.refer, given)
         checked = core_schema.no_info_before_validator_function(_must_be_a_record, reference)
         return core_schema.nullable_schema(checked) if allows_none(source) else checked
-
-
-def allows_none(annotation: Any) -> bool:
-    """Tell whether ``None`` is a value of the annotated type."""
-    return NoneType in get_args(annotation)
 
 
 def _must_be_a_record(value: Any) -> Any:

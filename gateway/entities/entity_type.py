@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
-from types import NoneType
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from gateway.entities.annotations import allows_none, bare
 from gateway.entities.checks import Check, run_checks
 from gateway.entities.entity import (
     Entity,
@@ -28,7 +28,6 @@ from gateway.entities.entity import (
     Record,
     Reference,
     Unique,
-    allows_none,
 )
 from gateway.entities.errors import SchemaViolationError, Tree, error_tree
 from gateway.entities.types import Milliseconds, whole
@@ -92,14 +91,10 @@ class EntityField:
 
     def to_api(self, value: Any) -> Any:
         """Return a row's value as the API writes it."""
-        if value is None:
-            return None
-        match self.kind:
-            case FieldKind.UUID:
-                return str(value)
-            case FieldKind.REFERENCE:
-                return {"id": str(value)}
-            case FieldKind.TIMESTAMP:
+        match value:
+            case UUID():
+                return {"id": str(value)} if self.references else str(value)
+            case datetime():
                 seconds = value.timestamp()
                 return whole(round(seconds, 3)) if self.milliseconds else int(seconds)
             case _:
@@ -113,7 +108,7 @@ class EntityType:
     model: type[Entity]
     table: str
     singular: str
-    endpoint_key: str | None
+    endpoint_key: str
     checks: tuple[Check, ...] = ()
     composite_uniques: tuple[tuple[str, ...], ...] = ()
 
@@ -165,6 +160,14 @@ class EntityType:
         """Return a row as the API writes it, ready for JSON."""
         return {f.name: f.to_api(row[f.column]) for f in self.fields.values()}
 
+    def problem_with(self, name: str, value: Any) -> Any:
+        """Return what is wrong with one field's value, ``None`` if nothing is."""
+        try:
+            self.validate({name: value})
+        except SchemaViolationError as violation:
+            return violation.fields.get(name)
+        return None
+
     def merge(self, stored: Given, given: Given) -> Given:
         """Return ``stored`` (API form) with ``given`` over it, records merged field by field."""
         return _merge(self.model, stored, given)
@@ -174,7 +177,7 @@ class EntityType:
 
 
 def _field(name: str, info: FieldInfo) -> EntityField:
-    annotation = _without_none(info.annotation)
+    annotation = bare(info.annotation)
     return EntityField(
         name=name,
         kind=_kind(annotation),
@@ -190,25 +193,13 @@ def _field(name: str, info: FieldInfo) -> EntityField:
 
 
 def _kind(annotation: Any) -> FieldKind:
-    if get_origin(annotation) is list and _bare(get_args(annotation)[0]) is str:
+    if get_origin(annotation) is list and bare(get_args(annotation)[0]) is str:
         return FieldKind.TEXTS
     return _KINDS.get(annotation, FieldKind.JSON)
 
 
 def _record(annotation: Any) -> type[Record] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, Record) else None
-
-
-def _without_none(annotation: Any) -> Any:
-    if not allows_none(annotation):
-        return _bare(annotation)
-    return _bare(next(arg for arg in get_args(annotation) if arg is not NoneType))
-
-
-def _bare(annotation: Any) -> Any:
-    while get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    return annotation
 
 
 def _marker(info: FieldInfo, kind: type[Marker]) -> Marker | None:
@@ -230,7 +221,7 @@ def _stored(value: Any) -> Any:
 def _merge(model: type[BaseModel], stored: Given, given: Given) -> Given:
     merged = stored | given
     for name in stored.keys() & given.keys() & model.model_fields.keys():
-        below = _record(_without_none(model.model_fields[name].annotation))
+        below = _record(bare(model.model_fields[name].annotation))
         if below and isinstance(stored[name], Mapping) and isinstance(given[name], Mapping):
             merged[name] = _merge(below, stored[name], given[name])
     return merged
