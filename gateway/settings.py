@@ -168,6 +168,9 @@ class NodeSettings(SharedSettings):
     admin_body_limit_bytes: Bytes = Field(
         10_485_760, description="Largest Admin API body; then 413."
     )
+    admin_timeout_s: Seconds = Field(
+        30.0, description="Deadline for answering an Admin API request; then 503."
+    )
 
     @field_validator("database_url")
     @classmethod
