@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import httpx
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from gateway.cli.errors import CommandError
@@ -46,9 +48,20 @@ def _fetch(url: str) -> dict[str, Any]:
 
 
 def _table(cluster: dict[str, Any]) -> Table:
-    table = Table(title=f"config version {cluster['config_version']}, epoch {cluster['epoch']}")
-    for heading in ("node", "strategy", "software", "proxy", "admin", "status"):
+    table = Table(title=f"config version {cluster['config_version']}", title_justify="left")
+    for heading in ("node", "state", "strategy", "software", "proxy", "admin", "status"):
         table.add_column(heading)
     for heading in ("version", "lag", "last seen"):
         table.add_column(heading, justify="right")
+    for node in cluster["nodes"]:
+        table.add_row(*map(escape, _row(node)))
     return table
+
+
+def _row(node: dict[str, Any]) -> Iterator[str]:
+    yield node["name"]
+    yield "alive" if node["alive"] else "not seen"
+    yield from (node[key] for key in ("strategy", "software_version"))
+    yield from (node[f"{listener}_address"] for listener in ("proxy", "admin", "status"))
+    yield from ("-" if node[key] is None else str(node[key]) for key in ("applied_version", "lag"))
+    yield f"{node['last_seen_age_s']:.1f} s ago"

@@ -52,9 +52,14 @@ def _section(command: str, kind: type[BaseSettings]) -> str:
         f"\n## gateway {command}\n\n| option | variable | default | meaning |\n|---|---|---|---|\n"
     )
     return head + "".join(
-        f"| `{option}` | `{variable}` | {f'`{default}`' if default else ''} | {meaning} |\n"
+        f"| {_code(option)} | {_code(variable)} | {_code(default)} | {meaning} |\n"
         for option, variable, default, meaning in _rows(kind)
     )
+
+
+def _code(text: str) -> str:
+    """Return a table cell in code type; a bar would end the cell."""
+    return f"`{text}`".replace("|", "\\|") if text else ""
 
 
 def _table(command: str, kind: type[BaseSettings]) -> Table:
@@ -67,5 +72,6 @@ def _table(command: str, kind: type[BaseSettings]) -> Table:
 def _rows(kind: type[BaseSettings]) -> Iterator[tuple[str, str, str, str]]:
     for name, field in kind.model_fields.items():
         is_flag = field.annotation is bool
-        option = option_name(name) if is_flag else f"{option_name(name)} {metavar(field)}"
+        option = option_name(name)
+        option += f" / --no-{option[2:]}" if is_flag else f" {metavar(field)}"
         yield option, environment_variable(name), default_text(field), field.description or ""

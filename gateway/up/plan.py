@@ -20,7 +20,7 @@ from gateway.up.errors import StartError
 PORT_STEP = 10
 LISTENERS = {"proxy": "proxy listener", "admin": "Admin API", "status": "status listener"}
 # A cluster stops within 5 s, whatever a single node would allow its in-flight requests.
-NODE_SHUTDOWN_TIMEOUT_S = 2.0
+NODE_SHUTDOWN_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)

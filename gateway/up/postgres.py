@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+from gateway.logs import configure_logs
+from gateway.settings import SharedSettings, read_settings
 from gateway.store.embedded import EmbeddedPostgres, EmbeddedPostgresError
 
 LOOK_INTERVAL_S = 0.5
@@ -20,6 +22,7 @@ STOP_TIMEOUT_S = 0.8
 
 def main() -> None:
     """Run the server until SIGTERM; exit with a message if it cannot start or ends by itself."""
+    configure_logs(read_settings(SharedSettings))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server = EmbeddedPostgres(Path(sys.argv[1]))
     try:
