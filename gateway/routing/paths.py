@@ -76,6 +76,14 @@ def forwarded_prefix(matched: bytes | None, *, strip: bool) -> bytes | None:
     return escape(matched)
 
 
+def common_start(one: bytes, other: bytes) -> bytes:
+    """Return the longest text that both start with."""
+    for length, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return one[:length]
+    return min(one, other, key=len)
+
+
 def _decode_triplet(found: re.Match[bytes]) -> bytes:
     stray, hex_pair = found[1] or b"", found[2]
     octet = int(hex_pair, 16)

@@ -1,0 +1,175 @@
+"""The router: all rules, found by host and path. Immutable, so a request may keep it for good.
+
+The answer is the first full match in the order of ``router.md`` section 3. What scheme, method,
+host and path decide is worked out by `Router.candidates` and may be remembered; what is left, the
+headers and the SNI, by `select`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from typing import Any
+from uuid import UUID
+
+from immutables import Map
+
+from gateway.routing.conditions import by_name
+from gateway.routing.hosts import ANY_HOST, is_wildcard, plain_texts, wildcard_texts
+from gateway.routing.rules import Candidate, CompiledRule, Entry, RouteRule
+from gateway.routing.table import PathTable, by_rank
+
+Rules = Map[UUID, CompiledRule]
+Hosts = Map[bytes, PathTable]
+
+_NO_RULES: Rules = Map()
+_NO_HOSTS: Hosts = Map()
+_NO_ENTRIES = PathTable()
+
+
+class Router:
+    """Rules by id, and their entries by configured host and path text."""
+
+    __slots__ = ("_any_host", "_hosts", "_rules", "_wildcard_hosts")
+
+    def __init__(
+        self, rules: Rules = _NO_RULES, hosts: Hosts = _NO_HOSTS, wildcard_hosts: Hosts = _NO_HOSTS
+    ) -> None:
+        self._rules = rules
+        self._hosts = hosts
+        self._wildcard_hosts = wildcard_hosts
+        self._any_host = hosts.get(ANY_HOST, _NO_ENTRIES)
+
+    def __len__(self) -> int:
+        return len(self._rules)
+
+    def get(self, rule_id: UUID) -> RouteRule | None:
+        """Return the rule with this id, None if there is none."""
+        compiled = self._rules.get(rule_id)
+        return None if compiled is None else compiled.rule
+
+    def with_changes(self, upserts: Iterable[CompiledRule], removed: Iterable[UUID]) -> Router:
+        """Return the router with ``removed`` taken out, then ``upserts`` put in, by their ids.
+
+        Costs what the change costs, whatever the size of the router. This one stays as it is.
+        """
+        change = _Change()
+        rules = self._rules.mutate()
+        for rule_id in removed:
+            change.take_out(rules.pop(rule_id, None))
+        for compiled in upserts:
+            change.take_out(rules.pop(compiled.rule.id, None))
+            if compiled.entries:
+                rules[compiled.rule.id] = compiled
+                change.put_in(compiled)
+        return Router(
+            rules.finish(),
+            change.applied_to(self._hosts, wildcards=False),
+            change.applied_to(self._wildcard_hosts, wildcards=True),
+        )
+
+    def candidates(
+        self,
+        tls: bool,
+        method: bytes,
+        host: bytes,
+        path: bytes,
+        serves: Callable[[Any], bool] | None = None,
+    ) -> tuple[Candidate, ...]:
+        """Return, in order, the routes that may take a request; nothing follows a certain one.
+
+        ``host`` is the Host header as received (empty if there is none), ``path`` is normalised.
+        A route whose payload ``serves`` refuses is passed over as if it were not there.
+        """
+        found: list[tuple[Entry, ...]] = []
+        self._any_host.collect(path, found)
+        for text in plain_texts(host) if host and self._hosts else ():
+            table = self._hosts.get(text)
+            if table is not None:
+                table.collect(path, found)
+        for text in wildcard_texts(host, tls=tls) if self._wildcard_hosts else ():
+            table = self._wildcard_hosts.get(text)
+            if table is not None:
+                table.collect(path, found)
+        entries = found[0] if len(found) == 1 else sorted(chain(*found), key=by_rank)
+        return _matching(entries, tls, method, path, serves)
+
+
+def select(
+    candidates: Sequence[Candidate],
+    headers: Iterable[tuple[bytes, bytes]],
+    sni: bytes | None,
+) -> Candidate | None:
+    """Return the first candidate whose conditions hold, None if there is none.
+
+    ``headers`` are (lower-case name, value) pairs; ``sni`` is None on plain HTTP. Only looked at
+    while a candidate has conditions.
+    """
+    values: dict[bytes, list[bytes]] | None = None
+    for candidate in candidates:
+        if candidate.conditions is None:
+            return candidate
+        if values is None:
+            values = by_name(headers)
+        if candidate.conditions.accepts(values, sni):
+            return candidate
+    return None
+
+
+def _matching(
+    entries: Iterable[Entry],
+    tls: bool,
+    method: bytes,
+    path: bytes,
+    serves: Callable[[Any], bool] | None,
+) -> tuple[Candidate, ...]:
+    matching: list[Candidate] = []
+    for entry in entries:
+        if entry.methods is not None and method not in entry.methods:
+            continue
+        if entry.tls is not None and entry.tls is not tls:
+            continue
+        candidate = entry.candidate
+        if serves is not None and not serves(candidate.payload):
+            continue
+        if entry.regex is not None:
+            match = entry.regex.match(path)
+            if match is None:
+                continue
+            candidate = candidate.with_match(match)
+        matching.append(candidate)
+        if candidate.conditions is None:
+            break
+    return tuple(matching)
+
+
+class _Change:
+    """What a change set takes out of the tables and puts in, by host and path text."""
+
+    def __init__(self) -> None:
+        self._gone: set[Entry] = set()
+        self._additions: dict[bytes, dict[bytes, list[Entry]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
+
+    def take_out(self, compiled: CompiledRule | None) -> None:
+        for host, entry in compiled.placements() if compiled else ():
+            self._gone.add(entry)
+            self._additions[host].setdefault(entry.text, [])
+
+    def put_in(self, compiled: CompiledRule) -> None:
+        for host, entry in compiled.placements():
+            self._additions[host][entry.text].append(entry)
+
+    def applied_to(self, hosts: Hosts, *, wildcards: bool) -> Hosts:
+        changed = hosts.mutate()
+        for host, additions in self._additions.items():
+            if is_wildcard(host) is not wildcards:
+                continue
+            table = changed.get(host, _NO_ENTRIES).with_changes(additions, self._gone)
+            if table:
+                changed[host] = table
+            else:
+                changed.pop(host, None)
+        return changed.finish()
