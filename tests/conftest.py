@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
+from gateway.settings import NodeSettings
 from gateway.store import migrate
 from gateway.store.embedded import EmbeddedPostgres
+from gateway.store.store import Store
 
 TEMPLATE = "template_migrated"
 _numbers = itertools.count(1)
@@ -52,6 +55,27 @@ def migrated_template(postgres: EmbeddedPostgres) -> str:
 def database_url(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
     """URL of a database with our schema and no entities."""
     yield from _database(postgres, migrated_template)
+
+
+@pytest.fixture
+def settings(database_url: str) -> NodeSettings:
+    """Settings of a node on that database, listening on free ports."""
+    return NodeSettings(
+        node_name="test",
+        database_url=SecretStr(database_url),
+        proxy_port=0,
+        admin_port=0,
+        status_port=0,
+    )
+
+
+@pytest.fixture
+async def store(settings: NodeSettings) -> AsyncIterator[Store]:
+    """A started store on that database."""
+    store = Store(settings)
+    await store.start()
+    yield store
+    await store.stop()
 
 
 def _database(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:

@@ -12,10 +12,11 @@ import asyncio
 import json
 import math
 import os
+import select
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import Any
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.abc import AdaptContext, Buffer
@@ -25,6 +26,8 @@ from psycopg.types.datetime import TimestamptzLoader
 from psycopg.types.json import set_json_loads
 
 from gateway.settings import NodeSettings
+
+T = TypeVar("T")
 
 DEADLINE_MARGIN_S = 1.0
 """How much longer we wait than the server was told to work, for its own error to arrive."""
@@ -64,20 +67,25 @@ def _session(settings: NodeSettings, further_options: str) -> dict[str, Any]:
     }
 
 
-@asynccontextmanager
-async def deadline(
-    connection: psycopg.AsyncConnection[Any], timeout_s: float
-) -> AsyncIterator[None]:
-    """Cut the connection if the block takes longer, which ends whatever waits on it.
+async def ask(
+    connection: psycopg.AsyncConnection[Any], answer: Coroutine[Any, Any, T], timeout_s: float
+) -> T:
+    """Return the answer of a driver call, cutting the connection when it takes longer.
 
-    Cancelling the task instead would make psycopg wait for the server to confirm, on the very
-    connection that does not answer.
+    The same when we are cancelled: psycopg would otherwise wait for the server to confirm, maybe
+    on the very connection that does not answer. Raises TimeoutError, and what the call raises.
     """
-    timer = asyncio.get_running_loop().call_later(timeout_s, cut, connection)
+    call = asyncio.create_task(answer)
     try:
-        yield
+        done, _ = await asyncio.wait({call}, timeout=timeout_s)
+        if not done:
+            raise TimeoutError(f"no answer within {timeout_s:g} s")
+        return call.result()
     finally:
-        timer.cancel()
+        if not call.done():
+            cut(connection)
+            with suppress(Exception):
+                await call
 
 
 def cut(connection: psycopg.AsyncConnection[Any]) -> None:
@@ -86,6 +94,18 @@ def cut(connection: psycopg.AsyncConnection[Any]) -> None:
         return
     with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
         duplicate.shutdown(socket.SHUT_RDWR)
+
+
+def is_cut(connection: psycopg.AsyncConnection[Any]) -> bool:
+    """Whether an idle connection has been closed by the server; asks nobody but the kernel.
+
+    Between statements the server says nothing, so that anything to read is its good-bye.
+    """
+    if connection.closed:
+        return True
+    readable = select.poll()
+    readable.register(connection.fileno(), select.POLLIN)
+    return bool(readable.poll(0))
 
 
 def tolerate_odd_values(context: psycopg.AsyncConnection[Any]) -> None:

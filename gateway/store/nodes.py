@@ -1,0 +1,104 @@
+"""What nodes report of themselves, and the cluster as their reports show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Executable, delete, func, select, text, true
+from sqlalchemy.dialects.postgresql import insert
+
+from gateway.store.tables import config_version, nodes
+
+FORGET_AFTER = timedelta(hours=1)
+"""A node not seen for this long is removed; one that stops in order removes itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """What a node reports: who it is (``host:port`` addresses) and how far it has got."""
+
+    id: UUID
+    name: str
+    proxy_address: str
+    admin_address: str
+    status_address: str
+    started_at: datetime
+    applied_version: int | None
+    strategy: str
+    software_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """A node as it last reported itself; its age in seconds is by the database's clock."""
+
+    id: UUID
+    name: str
+    proxy_address: str
+    admin_address: str
+    status_address: str
+    started_at: datetime
+    last_seen_at: datetime
+    applied_version: int | None
+    strategy: str
+    software_version: str
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """The newest version and all nodes, in one read; ``now`` is the database's clock."""
+
+    epoch: UUID
+    version: int
+    committed_at: datetime
+    now: datetime
+    nodes: list[NodeRow]
+
+
+CLUSTER: Executable = (
+    select(
+        config_version.c.epoch,
+        config_version.c.version,
+        config_version.c.committed_at,
+        func.clock_timestamp().label("now"),
+        nodes,
+    )
+    .select_from(config_version.outerjoin(nodes, true()))
+    .order_by(nodes.c.name, nodes.c.id)
+)
+"""One row per node; without nodes one row of NULLs; no row without a version."""
+
+FORGET_UNSEEN: Executable = text("""
+    DELETE FROM nodes WHERE id IN (
+        SELECT id FROM nodes WHERE last_seen_at < clock_timestamp() - :age
+        FOR UPDATE SKIP LOCKED
+    )
+""").bindparams(age=FORGET_AFTER)
+
+
+def report(beat: Heartbeat) -> Executable:
+    """Return the statement that writes a heartbeat."""
+    values = {**asdict(beat), "last_seen_at": func.clock_timestamp()}
+    return insert(nodes).values(values).on_conflict_do_update(index_elements=["id"], set_=values)
+
+
+def forget(node_id: UUID) -> Executable:
+    """Return the statement that removes a node."""
+    return delete(nodes).where(nodes.c.id == node_id)
+
+
+def view(rows: Sequence[Mapping[str, Any]]) -> ClusterView:
+    """Return the cluster that the rows of ``CLUSTER`` describe, at least one."""
+    first = rows[0]
+    seen = [_node(row) for row in rows if row["id"] is not None]
+    return ClusterView(first["epoch"], first["version"], first["committed_at"], first["now"], seen)
+
+
+def _node(row: Mapping[str, Any]) -> NodeRow:
+    columns = {column.name: row[column.name] for column in nodes.columns}
+    return NodeRow(**columns, age_s=(row["now"] - row["last_seen_at"]).total_seconds())
