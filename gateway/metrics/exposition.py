@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from itertools import accumulate, islice
+from uuid import UUID
 
 from prometheus_client import generate_latest
 from prometheus_client.core import (
@@ -36,8 +37,15 @@ _ROUTES_PER_SLICE = 20
 class Exposition:
     """Renders everything a node counts."""
 
-    def __init__(self, node: NodeFacts, traffic: TrafficMetrics, applies: ApplyMetrics) -> None:
+    def __init__(
+        self,
+        node: NodeFacts,
+        traffic: TrafficMetrics,
+        applies: ApplyMetrics,
+        route_exists: Callable[[UUID], bool],
+    ) -> None:
         self._node = node
+        self._route_exists = route_exists
         self._traffic = traffic
         self._applies = applies
         kong = node.settings.compat is Compat.KONG
@@ -48,6 +56,7 @@ class Exposition:
         """Yield the text piece by piece, letting other work go on in between."""
         for family in self._node_families():
             yield _text(family)
+        self._traffic.forget_all_but(self._route_exists)
         for make_family in self._traffic_families():
             first = True
             for routes in _slices(self._traffic):

