@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.proxy.deadlines import NEVER
-from gateway.proxy.exchange import Exchange, RequestTarget
+from gateway.proxy.exchange import Client, Exchange, RequestTarget
 from gateway.proxy.http1 import (
     CHUNKED,
     LAST_CHUNK,
@@ -52,7 +52,6 @@ class DownstreamConnection(asyncio.Protocol):
         "_body_left",
         "_buffer",
         "_chunked_response",
-        "_client_paused",
         "_closing_after",
         "_decoder",
         "_exchange",
@@ -63,26 +62,28 @@ class DownstreamConnection(asyncio.Protocol):
         "_requests",
         "_server_state",
         "_transport",
-        "client_address",
+        "_writing_paused",
+        "client",
         "deadline",
         "forwarded_lines",
         "slot_at",
     )
 
     _transport: asyncio.Transport
+    client: Client
 
     def __init__(self, proxy: Proxy, *, server_state: ServerState, **_uvicorn: Any) -> None:
         self._proxy = proxy
         self._server_state = server_state
         self.deadline = NEVER
         self.slot_at = NEVER
-        self.client_address = b""
         self.forwarded_lines = b""
         self._exchange: Exchange | None = None
         self._reading = Reading.HEAD
         self._buffer = b""
         self._requests = 0
         self._held_back = False  # reading is paused
+        self._writing_paused = False
         # Of the current exchange:
         self._decoder: ChunkedDecoder | None = None
         self._body_left = 0
@@ -104,10 +105,10 @@ class DownstreamConnection(asyncio.Protocol):
         counts.handled += 1
         self._transport.set_write_buffer_limits(high=self._proxy.buffer_limit_bytes)
         peer = transport.get_extra_info("peername")
-        self.client_address = str(peer[0]).encode() if peer else b"unknown"
-        self.forwarded_lines = self._proxy.forwarded_lines(
-            self.client_address, transport.get_extra_info("sockname")
+        self.client = Client(
+            str(peer[0]).encode() if peer else b"unknown", transport.get_extra_info("sockname")[1]
         )
+        self.forwarded_lines = self._proxy.forwarded_lines(self.client)
         self._set_deadline(self._proxy.settings.header_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -129,15 +130,19 @@ class DownstreamConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Hold the response back: the client is slower than the upstream."""
+        self._writing_paused = True
         self._set_deadline(self._proxy.settings.body_timeout_s)
         if self._exchange is not None:
             self._exchange.on_client_full()
 
     def resume_writing(self) -> None:
-        """Let the response come again."""
-        self.deadline = NEVER
+        """Let the response come again, or the next request if that one is over."""
+        self._writing_paused = False
         if self._exchange is not None:
+            self.deadline = NEVER
             self._exchange.on_client_drained()
+        elif self._reading is Reading.HEAD:
+            self._await_request()
 
     def data_received(self, data: bytes) -> None:
         """Read on: see `Reading`."""
@@ -160,6 +165,8 @@ class DownstreamConnection(asyncio.Protocol):
             self._refuse(MessageError("request head took too long", 408))
         elif self._reading is Reading.BODY and self._exchange is not None:
             self._time_out_body(self._exchange)
+        elif self._exchange is None and not self._writing_paused:
+            self._transport.close()  # idle
         else:
             self._close()
 
@@ -265,7 +272,7 @@ class DownstreamConnection(asyncio.Protocol):
     def _refuse(self, error: MessageError) -> None:
         """Answer a request that cannot be read, and read no further: framing is lost."""
         self._proxy.log.info(
-            "bad request", reason=error.reason, client=self.client_address.decode()
+            "bad request", reason=error.reason, client=self.client.address.decode()
         )
         exchange = self._exchange
         self._closing_after = True
@@ -344,10 +351,10 @@ class DownstreamConnection(asyncio.Protocol):
             self._transport.close()
         else:
             self._reading = Reading.HEAD
-            self._set_deadline(self._proxy.settings.keepalive_timeout_s)
-            self._resume()
-            if self._buffer:
-                self._proxy.loop.call_soon(self._read_next)
+            if self._writing_paused:
+                self._hold_back()  # a client that takes no answers gets to ask no more
+            else:
+                self._await_request()
 
     def pause_body(self) -> None:
         """Hold the request body back."""
@@ -361,6 +368,12 @@ class DownstreamConnection(asyncio.Protocol):
             self._set_deadline(self._proxy.settings.body_timeout_s)
 
     # -- closing and holding back
+
+    def _await_request(self) -> None:
+        self._set_deadline(self._proxy.settings.keepalive_timeout_s)
+        self._resume()
+        if self._buffer:
+            self._proxy.loop.call_soon(self._read_next)
 
     def _read_next(self) -> None:
         """Take the next request from what came ahead."""

@@ -70,9 +70,16 @@ class Downstream(Protocol):
         ...
 
     @property
-    def client_address(self) -> bytes:
-        """The client's address, for X-Forwarded-For."""
+    def client(self) -> Client:
+        """Who sent the request."""
         ...
+
+
+class Client(NamedTuple):
+    """The peer of a connection: its address, and the port it came in by."""
+
+    address: bytes
+    port: int
 
 
 class RequestTarget(NamedTuple):
@@ -252,7 +259,7 @@ class Exchange:
         message = self._request_head()
         if self._body_size or not self.request_complete:
             chunked = self.head.body_length == CHUNKED
-            connection.send_request(self, message, self._service.read_timeout_s)
+            connection.send_request(self, message, self._service)
             for piece in self._body or ():
                 connection.send_body(piece, chunked=chunked)
             if self.request_complete:
@@ -261,7 +268,7 @@ class Exchange:
                 self._stop_keeping_body()
             self._downstream.resume_body()
         else:
-            connection.send_request(self, message, self._service.read_timeout_s)
+            connection.send_request(self, message, self._service)
 
     def _request_head(self) -> bytes:
         """Write the head that goes upstream (proxying.md section 1)."""
@@ -297,17 +304,10 @@ class Exchange:
 
     def _forwarded_lines_with(self, special: dict[bytes, bytes]) -> bytes:
         """Append to what earlier proxies said of the request (proxying.md section 2)."""
-        lines = self._downstream.forwarded_lines
-        earlier = special.get(b"x-forwarded-for")
-        if earlier:
-            address = self._downstream.client_address
-            lines = lines.replace(
-                b"\r\nX-Forwarded-For: " + address,
-                b"\r\nX-Forwarded-For: " + earlier + b", " + address,
-            )
-        via = special.get(b"via")
-        if via:
-            lines = lines.replace(b"\r\nVia: ", b"\r\nVia: " + via + b", ")
+        client = self._downstream.client
+        lines = self._proxy.forwarded_lines(
+            client, special.get(b"x-forwarded-for"), special.get(b"via")
+        )
         if b"trailers" in special.get(b"te", b"").lower():
             lines += b"\r\nTE: trailers"
         if b"trailer" in special:

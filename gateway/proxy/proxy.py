@@ -6,13 +6,13 @@ import asyncio
 import time
 from email.utils import formatdate
 from os import urandom
-from typing import Any
 
 import structlog
 
 from gateway.metrics.traffic import TrafficMetrics
 from gateway.proxy import errors
 from gateway.proxy.deadlines import DeadlineWheel
+from gateway.proxy.exchange import Client
 from gateway.proxy.http1 import HeadLimits
 from gateway.proxy.names import wire_names
 from gateway.proxy.pool import UpstreamPools
@@ -105,13 +105,22 @@ class Proxy:
         """Serve from ``snapshot`` from the next request on."""
         self.table = RouteTable(snapshot, self.traffic)
 
-    def forwarded_lines(self, client_address: bytes, listener: tuple[Any, ...] | None) -> bytes:
-        """Return the header lines about a client that its requests carry (proxying.md, 1)."""
-        port = listener[1] if listener else self.settings.proxy_port
+    def forwarded_lines(
+        self, client: Client, earlier_for: bytes | None = None, earlier_via: bytes | None = None
+    ) -> bytes:
+        """Return the header lines about a client that its requests carry (proxying.md, 1).
+
+        ``earlier_for`` and ``earlier_via`` are what proxies before this one have said.
+        """
         return (
             b"\r\nX-Forwarded-For: %b\r\nX-Real-IP: %b\r\nX-Forwarded-Proto: http"
             b"\r\nX-Forwarded-Port: %d\r\nVia: %b"
-        ) % (client_address, client_address, port, self.names.via)
+        ) % (
+            earlier_for + b", " + client.address if earlier_for else client.address,
+            client.address,
+            client.port,
+            earlier_via + b", " + self.names.via if earlier_via else self.names.via,
+        )
 
     def date_line(self) -> bytes:
         """Return the Date header line of this second."""

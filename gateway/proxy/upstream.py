@@ -22,6 +22,7 @@ from gateway.proxy.http1 import (
 if TYPE_CHECKING:
     from gateway.proxy.exchange import Exchange
     from gateway.proxy.pool import Pool, PoolKey, UpstreamPools
+    from gateway.snapshot import Service
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -36,8 +37,8 @@ class UpstreamConnection(asyncio.Protocol):
         "_limits",
         "_loop",
         "_pools",
-        "_read_timeout_s",
         "_requests",
+        "_service",
         "_wheel",
         "_writing_paused",
         "deadline",
@@ -49,6 +50,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     transport: asyncio.Transport
     pool: Pool
+    _service: Service  # of the current exchange
 
     def __init__(
         self, pools: UpstreamPools, pool_key: PoolKey, wheel: DeadlineWheel, limits: HeadLimits
@@ -62,7 +64,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._exchange: Exchange | None = None
         self._requests = 0
-        self._read_timeout_s = 0.0
         self._buffer = b""
         self._in_body = False
         self._body_left = 0
@@ -81,23 +82,26 @@ class UpstreamConnection(asyncio.Protocol):
 
     # -- sending
 
-    def send_request(self, exchange: Exchange, head: bytes, timeout_s: float) -> None:
-        """Begin an exchange: ``head`` is complete, with as much of the body as there is."""
+    def send_request(self, exchange: Exchange, head: bytes, service: Service) -> None:
+        """Begin an exchange; the body, if the request has one, follows."""
         self._exchange = exchange
+        self._service = service
         self._requests += 1
-        self._read_timeout_s = timeout_s
-        self._expect_progress()
+        self.deadline = NEVER
         self.transport.write(head)
+        if exchange.request_complete:
+            self._expect_read()
 
     def send_body(self, data: bytes, *, chunked: bool) -> None:
         """Send more of the request body."""
-        self._expect_progress()
         self.transport.write(chunk(data) if chunked else data)
 
     def end_body(self, *, chunked: bool) -> None:
-        """Mark the end of the request body."""
+        """Mark the end of the request body; from now on a response is due."""
         if chunked:
             self.transport.write(LAST_CHUNK)
+        if not self._writing_paused:
+            self._expect_read()
 
     def pause_reading(self) -> None:
         """Read no further: the client is slower than this upstream. The read timeout rests too."""
@@ -109,13 +113,11 @@ class UpstreamConnection(asyncio.Protocol):
         """Read on."""
         if not self.transport.is_closing():
             self.transport.resume_reading()
-            self._expect_progress()
+            self._expect_read()
 
     def rest(self) -> None:
         """Wait in the pool for the next exchange."""
-        self.deadline = self._loop.time() + self._pools.idle_timeout_s
-        if self.deadline < self.slot_at:
-            self._wheel.watch(self)
+        self._set_deadline(self._pools.idle_timeout_s)
         self._pools.release(self)
 
     def close(self) -> None:
@@ -152,13 +154,19 @@ class UpstreamConnection(asyncio.Protocol):
         """Hold back the request body: this upstream is slower than the client."""
         self._writing_paused = True
         if self._exchange is not None:
+            self._set_deadline(self._service.write_timeout_s)
             self._exchange.on_upstream_full()
 
     def resume_writing(self) -> None:
         """Let the request body come again."""
         self._writing_paused = False
-        if self._exchange is not None:
-            self._exchange.on_upstream_drained()
+        exchange = self._exchange
+        if exchange is not None:
+            if exchange.request_complete:
+                self._expect_read()
+            else:
+                self.deadline = NEVER  # what is late now is the client
+            exchange.on_upstream_drained()
 
     def on_deadline(self) -> None:
         """Close when idle for too long; else the read timeout has passed."""
@@ -171,9 +179,9 @@ class UpstreamConnection(asyncio.Protocol):
         if exchange is None:
             return
         if was_in_body:
-            exchange.on_response_cut("read timed out within the response body")
+            exchange.on_response_cut("timed out within the response body")
         else:
-            exchange.on_no_response("read timed out", self, timed_out=True)
+            exchange.on_no_response("timed out", self, timed_out=True)
 
     def data_received(self, data: bytes) -> None:
         """Read a response head, then its body."""
@@ -183,7 +191,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         try:
             if self._in_body:
-                self._expect_progress()
+                self._expect_read()
                 self._read_body(data, exchange)
             else:
                 self._read_head(self._buffer + data if self._buffer else data, exchange)
@@ -224,7 +232,7 @@ class UpstreamConnection(asyncio.Protocol):
         if ended:
             self._finish(keep_alive=head.keep_alive and exchange.request_complete)
         else:
-            self._expect_progress()
+            self._expect_read()
         exchange.on_response_head(head, pieces, ended=ended)
 
     def _read_body(self, data: bytes, exchange: Exchange) -> None:
@@ -257,7 +265,10 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             self.close()
 
-    def _expect_progress(self) -> None:
-        self.deadline = self._loop.time() + self._read_timeout_s
+    def _expect_read(self) -> None:
+        self._set_deadline(self._service.read_timeout_s)
+
+    def _set_deadline(self, after_s: float) -> None:
+        self.deadline = self._loop.time() + after_s
         if self.deadline < self.slot_at:
             self._wheel.watch(self)
