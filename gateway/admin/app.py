@@ -1,0 +1,90 @@
+"""The Starlette app of the Admin API: its endpoints follow from the declared entities."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway import KONG_ADMIN_API_VERSION, __version__
+from gateway.admin.endpoint import Endpoint
+from gateway.admin.errors import answer, not_found
+from gateway.admin.middleware import CommonHeaders, SettledPath
+from gateway.admin.node import NodeResource
+from gateway.admin.resource import Children, Link, ParentOf, Paths, Resource
+from gateway.admin.responses import JsonResponse
+from gateway.admin.targets import Targets
+from gateway.entities import ENTITIES
+from gateway.entities.target import TARGETS
+from gateway.settings import Compat
+from gateway.status.facts import NodeFacts
+from gateway.store.store import Store
+
+
+def create_app(store: Store, node: NodeFacts) -> Starlette:
+    """Return the app; it writes through ``store`` and tells what ``node`` knows."""
+    paths = _entity_paths(store, node.settings.admin_body_limit_bytes)
+    paths |= NodeResource(store, node).paths()
+    paths |= _list_of(paths)
+    app = Starlette(
+        routes=_routes(paths, node.settings.admin_timeout_s),
+        middleware=[_common_headers(node.settings.compat), Middleware(SettledPath)],
+        exception_handlers={HTTPException: _unknown_path},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _entity_paths(store: Store, body_limit_bytes: int) -> Paths:
+    paths: Paths = {}
+    for entity_type in ENTITIES.values():
+        if entity_type is not TARGETS:
+            paths |= Resource(store, entity_type, body_limit_bytes).paths()
+        for field, foreign_key in entity_type.foreign_keys.items():
+            # What refers to a kind of entity that does not exist yet has no path to it.
+            if foreign_key.table in ENTITIES:
+                link = Link(entity_type, field, ENTITIES[foreign_key.table])
+                paths |= _link_paths(store, link, body_limit_bytes)
+    return paths
+
+
+def _link_paths(store: Store, link: Link, body_limit_bytes: int) -> Paths:
+    if link.child is TARGETS:
+        return Targets(store, link, body_limit_bytes).paths()
+    children = Children(store, link, body_limit_bytes)
+    return children.paths() | ParentOf(store, link, body_limit_bytes).paths()
+
+
+def _list_of(paths: Paths) -> Paths:
+    body = {"data": sorted([*paths, "/endpoints"], key=_by_segment)}
+
+    async def endpoints(_request: Request) -> Response:
+        return JsonResponse(body)
+
+    return {"/endpoints": {"GET": endpoints}}
+
+
+def _routes(paths: Paths, timeout_s: float) -> list[Route]:
+    """Return the routes, a fixed segment before a parameter in its place."""
+    return [
+        Route(path, Endpoint(paths[path], timeout_s)) for path in sorted(paths, key=_by_segment)
+    ]
+
+
+def _by_segment(path: str) -> list[str]:
+    return path.split("/")
+
+
+def _common_headers(compat: Compat) -> Middleware:
+    if compat is Compat.KONG:
+        server, latency_header = f"kong/{KONG_ADMIN_API_VERSION}", "X-Kong-Admin-Latency"
+    else:
+        server, latency_header = f"gateway/{__version__}", "X-Gateway-Admin-Latency"
+    return Middleware(CommonHeaders, server=server, latency_header=latency_header)
+
+
+async def _unknown_path(_request: Request, _error: Exception) -> Response:
+    return answer(not_found())

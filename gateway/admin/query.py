@@ -1,0 +1,112 @@
+"""Query parameters of lists: page size, offset and tag filter, and the link to the next page.
+
+Sheet: admin-api.md, section 4.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, quote
+from uuid import UUID
+
+from pydantic import TypeAdapter, ValidationError
+
+from gateway.admin.errors import invalid_offset, invalid_option, invalid_size, plain
+from gateway.entities.types import Tag
+
+DEFAULT_SIZE = 100
+LARGEST_SIZE = 1000
+MOST_ARGUMENTS = 1000
+MOST_TAGS = 5
+
+_NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]*)?")
+_TAG: TypeAdapter[str] = TypeAdapter(Tag)
+
+
+@dataclass(frozen=True, slots=True)
+class TagFilter:
+    """Tags an entity must all have, and tags it must have one of."""
+
+    all: tuple[str, ...] = ()
+    any: tuple[str, ...] = ()
+
+
+def parse_query(raw: bytes) -> dict[str, str]:
+    """Return the parameters of a query string, the first of each name."""
+    try:
+        pairs = parse_qsl(
+            raw.decode("latin-1"), keep_blank_values=True, max_num_fields=MOST_ARGUMENTS
+        )
+    except ValueError:
+        raise plain(400, "Too many arguments") from None
+    return dict(reversed(pairs))
+
+
+def page_size(query: Mapping[str, str]) -> int:
+    """Return how many rows a page may have."""
+    size = asked_size(query)
+    if not size.is_integer() or not 1 <= size <= LARGEST_SIZE:
+        raise invalid_size(f"size must be an integer between 1 and {LARGEST_SIZE}")
+    return int(size)
+
+
+def asked_size(query: Mapping[str, str]) -> float:
+    """Return the number that was asked for, whatever it is."""
+    text = query.get("size", str(DEFAULT_SIZE))
+    if not _NUMBER.fullmatch(text):
+        raise invalid_size("size must be a number")
+    return float(text)
+
+
+def page_start(query: Mapping[str, str]) -> UUID | None:
+    """Return the id after which the page begins."""
+    offset = query.get("offset")
+    if offset is None:
+        return None
+    try:
+        content = base64.b64decode(offset + "=" * (-len(offset) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise invalid_offset(offset, "bad base64 encoding") from None
+    try:
+        (last_id,) = json.loads(content)
+        return UUID(last_id)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise invalid_offset(offset, "bad json encoding") from None
+
+
+def offset_after(last_id: UUID) -> str:
+    """Return the ``offset`` of the page after the one that ends with ``last_id``."""
+    return base64.b64encode(json.dumps([str(last_id)]).encode()).decode().rstrip("=")
+
+
+def next_link(path: str, offset: str, query: Mapping[str, str], kept: tuple[str, ...]) -> str:
+    """Return the host-relative URL of the next page, with those parameters that are ``kept``."""
+    parameters = {"offset": offset, **{name: query[name] for name in kept if name in query}}
+    encoded = "&".join(f"{name}={quote(value, safe='')}" for name, value in parameters.items())
+    return f"{path}?{encoded}"
+
+
+def tag_filter(query: Mapping[str, str]) -> TagFilter:
+    """Return what ``tags`` asks for: ``a,b`` all of them, ``a/b`` one of them."""
+    text = query.get("tags")
+    if text is None:
+        return TagFilter()
+    if not text:
+        raise invalid_option("tags", "cannot be null")
+    tags = _split(text, "/" if "/" in text else ",")
+    if len(tags) > MOST_TAGS:
+        raise invalid_option("tags", f"cannot query more than {MOST_TAGS} tags")
+    return TagFilter(any=tags) if "/" in text else TagFilter(all=tags)
+
+
+def _split(text: str, separator: str) -> tuple[str, ...]:
+    tags = tuple(text.removesuffix(separator).split(separator))
+    try:
+        return tuple(_TAG.validate_python(tag, strict=True) for tag in tags)
+    except ValidationError:
+        raise invalid_option("tags", "invalid filter syntax") from None

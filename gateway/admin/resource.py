@@ -1,0 +1,323 @@
+"""The endpoints of an entity, the same for every kind: by itself, below a parent, and its parent.
+
+Sheet: admin-api.md, sections 3 to 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.admin import rows
+from gateway.admin.body import read_fields
+from gateway.admin.endpoint import Handler
+from gateway.admin.errors import ApiError, method_not_allowed, missing_entity, not_found
+from gateway.admin.query import (
+    TagFilter,
+    next_link,
+    offset_after,
+    page_size,
+    page_start,
+    parse_query,
+    tag_filter,
+)
+from gateway.admin.responses import JsonResponse, page_response
+from gateway.admin.rows import Key, Where, key_of
+from gateway.entities import EntityType, Given, Row
+from gateway.store.store import Store
+from gateway.store.transactions import ReadTransaction, WriteTransaction
+
+VERSION_HEADER = "X-Gateway-Config-Version"
+"""On the answer to each write: the version of the config that the write made."""
+
+Paths = dict[str, Mapping[str, Handler]]
+
+
+class Resource:
+    """``/{table}`` and ``/{table}/{key}``."""
+
+    def __init__(self, store: Store, entity_type: EntityType, body_limit_bytes: int) -> None:
+        self._store = store
+        self._type = entity_type
+        self._body_limit_bytes = body_limit_bytes
+
+    def paths(self) -> Paths:
+        """Return the handlers by path and method."""
+        table = self._type.table
+        return {
+            f"/{table}": {"GET": self.list_page, "POST": self.create},
+            f"/{table}/{{{table}}}": self._handlers_of_one(),
+        }
+
+    def _handlers_of_one(self) -> Mapping[str, Handler]:
+        return {
+            "GET": self.read,
+            "PUT": self.upsert,
+            "PATCH": self.patch,
+            "DELETE": self.delete,
+        }
+
+    # -- what a subclass says differently
+
+    async def _scope(self, transaction: ReadTransaction, request: Request) -> Where:
+        """Return which rows the URL is about. Raises an answer if its parent is missing."""
+        del transaction, request
+        return {}
+
+    def _implied(self, scope: Where) -> Given:
+        """Return the fields that the URL gives, over those of the body."""
+        del scope
+        return {}
+
+    def _missing(self, key: Key) -> ApiError:
+        """Return the answer to a PATCH of nothing."""
+        return missing_entity(key.field, key.value)
+
+    def _tags(self, query: Mapping[str, str]) -> TagFilter:
+        return tag_filter(query)
+
+    _KEPT_IN_LINKS: tuple[str, ...] = ("tags", "size")
+    _MISSING_IS_DELETED = True
+
+    # -- handlers
+
+    async def list_page(self, request: Request) -> Response:
+        """Return one page of entities."""
+        query = parse_query(request.scope["query_string"])
+        size, after, tags = page_size(query), page_start(query), self._tags(query)
+        async with self._store.read() as transaction:
+            scope = await self._scope(transaction, request)
+            found = await transaction.page(
+                self._type.table,
+                size=size + 1,
+                after_id=after,
+                where=scope,
+                tags_all=tags.all,
+                tags_any=tags.any,
+            )
+        return await self._page(request, query, found, size)
+
+    async def create(self, request: Request) -> Response:
+        """Store a new entity."""
+        given = await self._given(request)
+        async with self._store.read() as reading:
+            implied = self._implied(await self._scope(reading, request))
+        entity = self._type.validate(self._type.expand(given | implied, "create"))
+        async with self._store.write() as transaction:
+            row = await rows.insert(transaction, self._type, entity)
+        return self._written(transaction, row, 201)
+
+    async def read(self, request: Request) -> Response:
+        """Return one entity."""
+        key = self._key(request)
+        async with self._store.read() as transaction:
+            scope = await self._scope(transaction, request)
+            row = await rows.find(transaction, self._type, key, scope)
+        if row is None:
+            raise not_found()
+        return JsonResponse(self._type.to_api(row))
+
+    async def upsert(self, request: Request) -> Response:
+        """Store the entity that the URL names, whether or not there is one."""
+        key = self._key(request)
+        given = await self._given(request)
+        async with self._store.read() as reading:
+            implied = self._implied(await self._scope(reading, request))
+        named = {key.field: str(key.value)}
+        entity = self._type.validate(self._type.expand(given | implied | named, "upsert"))
+        async with self._store.write() as transaction:
+            row = await rows.upsert(transaction, self._type, key, entity)
+        return self._written(transaction, row)
+
+    async def patch(self, request: Request) -> Response:
+        """Change some fields of an entity."""
+        key = self._key(request)
+        given = self._type.expand(await self._given(request), "update")
+        async with self._store.write() as transaction:
+            scope = await self._scope(transaction, request)
+            stored = await rows.find(transaction, self._type, key, scope)
+            if stored is None:
+                raise self._missing(key)
+            row = await rows.patch(transaction, self._type, stored, given)
+        return self._written(transaction, row)
+
+    async def delete(self, request: Request) -> Response:
+        """Remove an entity."""
+        key = self._key(request)
+        async with self._store.write() as transaction:
+            scope = await self._scope(transaction, request)
+            stored = await rows.find(transaction, self._type, key, scope)
+            if stored is None and not self._MISSING_IS_DELETED:
+                raise not_found()
+            if stored is not None:
+                await transaction.delete(self._type.table, stored["id"])
+        return Response(status_code=204, headers=version_header(transaction))
+
+    # -- steps
+
+    def _key(self, request: Request) -> Key:
+        return key_of(self._type, request.path_params[self._type.table])
+
+    async def _given(self, request: Request) -> Given:
+        return await read_fields(request, self._type, self._body_limit_bytes)
+
+    def _written(self, transaction: WriteTransaction, row: Row, status: int = 200) -> Response:
+        return JsonResponse(self._type.to_api(row), status, version_header(transaction))
+
+    async def _page(
+        self, request: Request, query: Mapping[str, str], found: list[Row], size: int
+    ) -> Response:
+        """Return a page; ``found`` has one row more than it holds if there is a next one."""
+        further: dict[str, str | None] = {"next": None}
+        if len(found) > size:
+            offset = offset_after(found[size - 1]["id"])
+            link = next_link(path_as_sent(request), offset, query, self._KEPT_IN_LINKS)
+            further = {"next": link, "offset": offset}
+        return await page_response(found[:size], self._type.to_api, further)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A reference: entities of ``child`` refer to one of ``parent`` in ``field``."""
+
+    child: EntityType
+    field: str
+    parent: EntityType
+
+    @property
+    def column(self) -> str:
+        """The column that keeps the parent's id."""
+        return self.child.fields[self.field].column
+
+
+class Children(Resource):
+    """``/{parents}/{parent}/{table}`` and one of those: the entities that refer to a parent."""
+
+    _KEPT_IN_LINKS = ()
+    _MISSING_IS_DELETED = False
+
+    def __init__(self, store: Store, link: Link, body_limit_bytes: int) -> None:
+        super().__init__(store, link.child, body_limit_bytes)
+        self._link = link
+
+    def paths(self) -> Paths:
+        """Return the handlers by path and method."""
+        parents = self._link.parent.table
+        below = f"/{parents}/{{{parents}}}"
+        return {below + path: handlers for path, handlers in super().paths().items()}
+
+    async def _scope(self, transaction: ReadTransaction, request: Request) -> Where:
+        parent = await _named(transaction, self._link.parent, request)
+        return {self._link.column: parent["id"]}
+
+    def _implied(self, scope: Where) -> Given:
+        return {self._link.field: {"id": str(scope[self._link.column])}}
+
+    def _missing(self, key: Key) -> ApiError:
+        del key
+        return not_found()
+
+    def _tags(self, query: Mapping[str, str]) -> TagFilter:
+        del query
+        return TagFilter()
+
+
+class ParentOf:
+    """``/{table}/{key}/{field}``: the entity that another one refers to."""
+
+    def __init__(self, store: Store, link: Link, body_limit_bytes: int) -> None:
+        self._store = store
+        self._link = link
+        self._type = link.parent
+        self._body_limit_bytes = body_limit_bytes
+
+    def paths(self) -> Paths:
+        """Return the handlers by path and method."""
+        children = self._link.child.table
+        return {
+            f"/{children}/{{{children}}}/{self._link.field}": {
+                "GET": self.read,
+                "PUT": self.upsert,
+                "PATCH": self.patch,
+                "DELETE": self.refuse_to_delete,
+            }
+        }
+
+    async def read(self, request: Request) -> Response:
+        """Return the parent."""
+        async with self._store.read() as transaction:
+            parent = await self._parent(
+                transaction, await _named(transaction, self._link.child, request)
+            )
+        return JsonResponse(self._type.to_api(parent))
+
+    async def upsert(self, request: Request) -> Response:
+        """Replace the parent, or create and link one."""
+        given = self._type.expand(await self._given(request), "upsert")
+        async with self._store.read() as reading:
+            await _named(reading, self._link.child, request)
+        entity = self._type.validate(given)
+        async with self._store.write() as transaction:
+            child = await _named(transaction, self._link.child, request)
+            linked = child[self._link.column]
+            if linked is None:
+                parent = await rows.insert(transaction, self._type, entity)
+                link = {self._link.column: parent["id"]}
+                await transaction.update(self._link.child.table, child["id"], link)
+            else:
+                parent = await rows.upsert(transaction, self._type, Key("id", linked), entity)
+        return self._written(transaction, parent)
+
+    async def patch(self, request: Request) -> Response:
+        """Change some fields of the parent."""
+        given = self._type.expand(await self._given(request), "update")
+        async with self._store.write() as transaction:
+            stored = await self._parent(
+                transaction, await _named(transaction, self._link.child, request)
+            )
+            parent = await rows.patch(transaction, self._type, stored, given)
+        return self._written(transaction, parent)
+
+    async def refuse_to_delete(self, request: Request) -> Response:
+        """Answer that a parent is not deleted through its child."""
+        async with self._store.read() as transaction:
+            await self._parent(transaction, await _named(transaction, self._link.child, request))
+        raise method_not_allowed()
+
+    # -- steps
+
+    async def _parent(self, transaction: ReadTransaction, child: Row) -> Row:
+        parent = await transaction.get(self._type.table, "id", child[self._link.column])
+        if parent is None:
+            raise not_found()
+        return parent
+
+    async def _given(self, request: Request) -> Given:
+        return await read_fields(request, self._type, self._body_limit_bytes)
+
+    def _written(self, transaction: WriteTransaction, row: Row) -> Response:
+        return JsonResponse(self._type.to_api(row), 200, version_header(transaction))
+
+
+async def _named(transaction: ReadTransaction, entity_type: EntityType, request: Request) -> Row:
+    """Return the row of this type that the URL names. Raises an answer if there is none."""
+    key = key_of(entity_type, request.path_params[entity_type.table])
+    row = await rows.find(transaction, entity_type, key, {})
+    if row is None:
+        raise not_found()
+    return row
+
+
+def version_header(transaction: WriteTransaction) -> dict[str, str]:
+    """Return the header that names the version a finished write has made."""
+    return {VERSION_HEADER: str(transaction.version)}
+
+
+def path_as_sent(request: Request) -> str:
+    """Return the request's path, percent triplets and all, for a link back to it."""
+    raw = request.scope["raw_path"].decode("latin-1")
+    return quote(raw, safe="/%:@!$&'()*+,;=~", encoding="latin-1")

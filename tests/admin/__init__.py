@@ -1,0 +1,1 @@
+"""Tests of gateway.admin, over HTTP messages and a real PostgreSQL."""

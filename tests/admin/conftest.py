@@ -1,0 +1,97 @@
+"""An Admin API in this process: its app, the node it speaks for, and a client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from gateway.admin.app import create_app
+from gateway.settings import NodeSettings
+from gateway.status.facts import BadEntity, ConnectionCounts, NodeIdentity
+from gateway.store.store import Store
+
+
+def identity() -> NodeIdentity:
+    return NodeIdentity(
+        id=uuid4(),
+        name="node-0",
+        started_at=datetime.now(UTC),
+        proxy_address="127.0.0.1:8000",
+        admin_address="127.0.0.1:8001",
+        status_address="127.0.0.1:8100",
+    )
+
+
+@dataclass
+class StandingNode:
+    """A node that has applied nothing yet and proxies nothing."""
+
+    settings: NodeSettings
+    identity: NodeIdentity = field(default_factory=identity)
+    draining: bool = False
+    sync: Any = field(
+        default_factory=lambda: SimpleNamespace(
+            strategy="poll",
+            state="synced",
+            applied=None,
+            seen_version=None,
+            last_success=None,
+            last_error=None,
+        )
+    )
+
+    def connections(self) -> ConnectionCounts:
+        return ConnectionCounts(0, 0, 0, 0, 0, 0, 0)
+
+    def bad_entities(self) -> list[BadEntity]:
+        return []
+
+
+@pytest.fixture
+def settings(database_url: str) -> NodeSettings:
+    return NodeSettings(database_url=database_url, node_name="node-0")
+
+
+@pytest.fixture
+def node(settings: NodeSettings) -> StandingNode:
+    return StandingNode(settings)
+
+
+@pytest.fixture
+async def store(settings: NodeSettings) -> AsyncIterator[Store]:
+    store = Store(settings)
+    await store.start()
+    yield store
+    await store.stop()
+
+
+@pytest.fixture
+async def client(store: Store, node: StandingNode) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(store, node) as client:
+        yield client
+
+
+def client_of(store: Store, node: StandingNode) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(create_app(store, node))
+    return httpx.AsyncClient(transport=transport, base_url="http://admin", timeout=30)
+
+
+async def created(client: httpx.AsyncClient, path: str, **fields: Any) -> dict[str, Any]:
+    """Create an entity that must be acceptable and return it."""
+    response = await client.post(path, json=fields)
+    assert response.status_code == 201, response.text
+    return response.json()
+
+
+async def ids(client: httpx.AsyncClient, path: str) -> list[UUID]:
+    """The ids of one page."""
+    response = await client.get(path)
+    assert response.status_code == 200, response.text
+    return [UUID(row["id"]) for row in response.json()["data"]]
