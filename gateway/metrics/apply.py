@@ -14,7 +14,8 @@ class ApplyMetrics:
         self.duration_ms = Histogram(_BUCKETS_MS)
         self.propagation_ms = Histogram(_BUCKETS_MS)
 
-    def observe(self, duration_s: float, propagation_s: float) -> None:
-        """Count one apply: its duration, and the stale window it ended."""
+    def observe(self, duration_s: float, propagation_s: float | None) -> None:
+        """Count one apply: its duration, and the stale window it ended (None: unknown)."""
         self.duration_ms.observe(duration_s * 1000)
-        self.propagation_ms.observe(propagation_s * 1000)
+        if propagation_s is not None:
+            self.propagation_ms.observe(propagation_s * 1000)

@@ -102,7 +102,9 @@ class Exposition:
             0 if sync.applied is None else sync.applied.version,
         )
         yield self._gauge(
-            "config_version_seen", "Newest version seen in the database.", sync.seen_version
+            "config_version_seen",
+            "Newest version seen in the database.",
+            sync.seen_version or 0,
         )
         if sync.last_success is not None:
             yield self._gauge(

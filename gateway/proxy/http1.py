@@ -13,7 +13,7 @@ accepted, and the framing rules stand here in one place (docs/decisions.md).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 CHUNKED = -1
@@ -70,6 +70,11 @@ class HeadLimits:
     line_bytes: int
     head_bytes: int
     header_count: int
+    unchecked_bytes: int = field(init=False)
+    """A head that is no larger than this keeps the limits of line and head."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "unchecked_bytes", min(self.line_bytes, self.head_bytes))
 
 
 class RequestHead:
@@ -137,7 +142,7 @@ def parse_request_head(data: bytes, limits: HeadLimits) -> RequestHead | None:
     head = RequestHead()
     head.method, head.target, head.minor, head.block = block_parts = match.groups()
     head.size = match.end()
-    if head.size > limits.line_bytes:
+    if head.size > limits.unchecked_bytes:
         _check_request_size(head, limits)
     if block_parts[3].count(b"\n") > limits.header_count:
         raise MessageError("too many headers", 431)
@@ -170,7 +175,7 @@ def parse_response_head(
     if match is None:
         if len(data) > limits.head_bytes:
             raise MessageError("response head too large")
-        if b"\r\n\r\n" in data or not b"HTTP/1.".startswith(data[:7]):
+        if _can_be_no_head(data) or not b"HTTP/1.".startswith(data[:7]):
             raise MessageError("malformed response head")
         return None
     head = ResponseHead()
@@ -181,7 +186,7 @@ def parse_response_head(
         raise MessageError("response head too large")
     parts = _RESPONSE_SPECIAL.split(block)
     if (
-        (len(parts) == 4 or parts[4:6] == _KEEP_ALIVE)
+        (len(parts) == 4 or (len(parts) == 7 and parts[4:6] == _KEEP_ALIVE))
         and parts[1] == b"Content-Length"
         and minor == b"1"
         and head.status == 200
@@ -211,10 +216,15 @@ def _check_unfinished_request(data: bytes, limits: HeadLimits) -> None:
         raise MessageError("malformed request line")
     if newline:
         _check_request_line(line)
-    if b"\r\n\r\n" in data:
+    if _can_be_no_head(data):
         raise MessageError("malformed header")
     if len(data) > limits.head_bytes:
         raise MessageError("request head too large", 431)
+
+
+def _can_be_no_head(data: bytes) -> bool:
+    """Tell whether what is not a whole head yet has no way to become one."""
+    return b"\r\n\r\n" in data or data.count(b"\n") != data.count(b"\r\n")
 
 
 def _check_request_line(line: bytes) -> None:

@@ -56,8 +56,9 @@ class RouteTable:
         method, host, path = key
         candidates = self._conditional.get(key)
         if candidates is None:
-            found = self.snapshot.router.candidates(False, method, host, normalize(path))
-            candidates = tuple(c for c in found if self.snapshot.serves(c.payload))
+            candidates = self.snapshot.router.candidates(
+                False, method, host, normalize(path), self.snapshot.serves
+            )
         if any(candidate.conditions is not None for candidate in candidates):
             self._conditional[key] = candidates
             _bound(self._conditional)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from time import perf_counter
+from uuid import UUID
 
 import structlog
 
@@ -33,6 +34,10 @@ class SnapshotApplier:
     def bad_entities(self) -> list[BadEntity]:
         """Return the rows that the current snapshot leaves out."""
         return sorted(self.current.bad.values(), key=lambda bad: (bad.kind, bad.id))
+
+    def has_route(self, id_: UUID) -> bool:
+        """Tell whether the current snapshot has this route."""
+        return self.current.router.get(id_) is not None
 
     async def apply(self, load: Load) -> None:
         """Build the snapshot that ``load`` leads to and make it current.

@@ -1,0 +1,252 @@
+"""A node: one process, one event loop, three listeners, one snapshot. Starts and stops its parts.
+
+Start: sockets, database, first load, data plane, listeners, sync, heartbeat. Stop is the reverse:
+listeners drain first, the database goes last. A part that ends by itself takes the node down with
+an error, so that whoever supervises the process starts it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+import sys
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from functools import partial
+from socket import socket
+from typing import Any
+from uuid import uuid4
+
+import structlog
+
+from gateway.admin.app import create_app as create_admin_app
+from gateway.heartbeat import Pulse
+from gateway.listener import Listener, ListenError, address_of, open_socket
+from gateway.logs import configure_logs
+from gateway.metrics.apply import ApplyMetrics
+from gateway.metrics.exposition import Exposition
+from gateway.metrics.traffic import TrafficMetrics
+from gateway.proxy.downstream import DownstreamConnection
+from gateway.proxy.proxy import Proxy
+from gateway.settings import NodeSettings
+from gateway.snapshot import SnapshotApplier
+from gateway.status.app import create_app as create_status_app
+from gateway.status.facts import BadEntity, ConnectionCounts, NodeIdentity
+from gateway.store import migrate
+from gateway.store.errors import StoreError
+from gateway.store.source import DatabaseSource
+from gateway.store.store import Store
+from gateway.sync.loop import SyncLoop
+from gateway.sync.registry import StrategyError, create_strategy
+from gateway.sync.status import SyncStatus
+
+_OTHER_BACKLOG = 128
+
+log = structlog.get_logger(__name__)
+
+
+class StartError(Exception):
+    """The node cannot start; the message is one line that says what to do."""
+
+
+def run_node(settings: NodeSettings) -> int:
+    """Run a node until SIGTERM or SIGINT; return the exit code."""
+    configure_logs(settings)
+    try:
+        with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+            return runner.run(_run(settings))
+    except (StartError, ListenError, StrategyError, StoreError) as error:
+        print(f"gateway node: {error}", file=sys.stderr)  # noqa: T201 - the one line to be seen
+        return 1
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop  # noqa: PLC0415 - not there on every platform
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+async def _run(settings: NodeSettings) -> int:
+    node = Node(settings)
+    try:
+        await node.start()
+        return await node.serve()
+    finally:
+        await node.stop()
+
+
+class Node:
+    """The running node, also as its Admin API and status listener see it (`NodeFacts`)."""
+
+    def __init__(self, settings: NodeSettings) -> None:
+        self.settings = settings
+        self.draining = False
+        self.traffic = TrafficMetrics()
+        self.applies = ApplyMetrics()
+        self.sync = SyncStatus(settings.strategy, observe_apply=self.applies.observe)
+        self.proxy = Proxy(settings, asyncio.get_running_loop(), self.traffic)
+        self.applier = SnapshotApplier(self.proxy.use)
+        self.store = Store(settings)
+        self._source = DatabaseSource(settings)
+        self._sync_loop = SyncLoop(
+            self._source, create_strategy(settings), self.applier, settings, self.sync
+        )
+        self._listeners: list[Listener] = []
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._stop_asked = asyncio.Event()
+        self._identity: NodeIdentity | None = None
+
+    # -- life
+
+    async def start(self) -> None:
+        """Bring everything up.
+
+        Raises StartError, ListenError or StoreError with one line when something is missing.
+        """
+        self._take_signals()
+        sockets = self._open_sockets()
+        self._identity = self._introduce(sockets)
+        await self._open_store()
+        await self._load()
+        self.proxy.start()
+        for listener in self._make_listeners(sockets):
+            self._tasks.append(await listener.start())
+            self._listeners.append(listener)
+        self._begin("sync", self._sync_loop.run())
+        self._begin("heartbeat", Pulse(self.store, self).run())
+        log.info("node is ready", **self._addresses())
+
+    async def serve(self) -> int:
+        """Wait until asked to stop, or until a part has ended by itself; return the exit code."""
+        asked = asyncio.create_task(self._stop_asked.wait(), name="wait-for-stop")
+        done, _ = await asyncio.wait({asked, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+        if asked in done:
+            log.info("node is stopping")
+            return 0
+        asked.cancel()
+        for task in done:
+            error = None if task.cancelled() else task.exception()
+            log.error("a part of the node ended by itself", part=task.get_name(), exc_info=error)
+        return 1
+
+    async def stop(self) -> None:
+        """Drain the listeners, then end everything else; safe after a failed start."""
+        self.draining = self.proxy.draining = True
+        await asyncio.gather(*(listener.stop() for listener in self._listeners))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.proxy.stop()
+        await self._leave_cluster()
+        await self._source.close()
+        await self.store.stop()
+
+    # -- NodeFacts
+
+    @property
+    def identity(self) -> NodeIdentity:
+        """Who this node is; known once its sockets are open."""
+        if self._identity is None:
+            raise RuntimeError("the node has no sockets yet")
+        return self._identity
+
+    def connections(self) -> ConnectionCounts:
+        """Return the counts of client connections at this moment."""
+        clients = self._proxy_listener.connections
+        busy = sum(1 for client in clients if client.busy)
+        reading = sum(1 for client in clients if client.reading_head)
+        counts = self.proxy.counts
+        return ConnectionCounts(
+            accepted=counts.accepted,
+            handled=counts.handled,
+            active=len(clients),
+            reading=reading,
+            writing=busy,
+            waiting=len(clients) - busy - reading,
+            total_requests=counts.total_requests,
+        )
+
+    def bad_entities(self) -> list[BadEntity]:
+        """Return the rows that the current snapshot leaves out."""
+        return self.applier.bad_entities()
+
+    # -- steps of the start
+
+    def _take_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signal_number, self._stop_asked.set)
+
+    def _open_sockets(self) -> dict[str, socket]:
+        settings = self.settings
+        return {
+            "proxy": open_socket(
+                "proxy",
+                settings.proxy_host,
+                settings.proxy_port,
+                shared=settings.shared_proxy_port,
+                backlog=settings.listen_backlog,
+            ),
+            "admin": open_socket(
+                "admin", settings.admin_host, settings.admin_port, backlog=_OTHER_BACKLOG
+            ),
+            "status": open_socket(
+                "status", settings.status_host, settings.status_port, backlog=_OTHER_BACKLOG
+            ),
+        }
+
+    def _introduce(self, sockets: dict[str, socket]) -> NodeIdentity:
+        return NodeIdentity(
+            id=uuid4(),
+            name=self.settings.node_name,
+            started_at=datetime.now(UTC),
+            **{f"{name}_address": address_of(opened) for name, opened in sockets.items()},
+        )
+
+    async def _open_store(self) -> None:
+        """Make sure that the database answers and has the schema this software knows."""
+        url = self.settings.database_url.get_secret_value()
+        found = await asyncio.to_thread(migrate.check, url)
+        if found.state is not migrate.SchemaState.UP_TO_DATE:
+            raise StartError(found.message)
+        await self.store.start()
+
+    async def _load(self) -> None:
+        """Load the whole configuration once; what it left behind is never garbage again."""
+        await self._sync_loop.first_load()
+        gc.collect()
+        gc.freeze()
+
+    def _make_listeners(self, sockets: dict[str, socket]) -> list[Listener]:
+        exposition = Exposition(self, self.traffic, self.applies, self.applier.has_route)
+        drain_s = self.settings.shutdown_timeout_s
+        self._proxy_listener = Listener.of_protocol(
+            "proxy", sockets["proxy"], partial(DownstreamConnection, self.proxy), drain_s
+        )
+        return [
+            Listener.of_app("status", sockets["status"], create_status_app(self, exposition), 1),
+            Listener.of_app("admin", sockets["admin"], create_admin_app(self.store, self), drain_s),
+            self._proxy_listener,
+        ]
+
+    async def _leave_cluster(self) -> None:
+        """Take our row with us; if the database is away, the others forget us in time."""
+        if self._identity is not None:
+            with contextlib.suppress(StoreError):
+                await self.store.forget(self._identity.id)
+
+    def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+    def _addresses(self) -> dict[str, str]:
+        identity = self.identity
+        return {
+            "node": identity.name,
+            "proxy": identity.proxy_address,
+            "admin": identity.admin_address,
+            "status": identity.status_address,
+        }
