@@ -5,6 +5,7 @@ Sheet: admin-api.md, section 2.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncGenerator
@@ -43,7 +44,7 @@ async def read_fields(request: Request, entity_type: EntityType, limit_bytes: in
     if not body and (not content_type or request.headers.get("content-length") == "0"):
         return {}
     if content_type.startswith(JSON):
-        return _json_object(body)
+        return await asyncio.to_thread(_json_object, body)
     pairs = await _form_pairs(request, body, content_type)
     return decode_form(entity_type.model, pairs)
 

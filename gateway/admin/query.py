@@ -21,6 +21,7 @@ from gateway.entities.types import Tag
 
 DEFAULT_SIZE = 100
 LARGEST_SIZE = 1000
+_SIZE_RANGE = f"size must be an integer between 1 and {LARGEST_SIZE}"
 MOST_ARGUMENTS = 1000
 MOST_TAGS = 5
 
@@ -36,6 +37,10 @@ class TagFilter:
     any: tuple[str, ...] = ()
 
 
+EVERY_TAG = TagFilter()
+"""Selects entities whatever their tags."""
+
+
 def parse_query(raw: bytes) -> dict[str, str]:
     """Return the parameters of a query string, the first of each name."""
     try:
@@ -49,18 +54,24 @@ def parse_query(raw: bytes) -> dict[str, str]:
 
 def page_size(query: Mapping[str, str]) -> int:
     """Return how many rows a page may have."""
-    size = asked_size(query)
-    if not size.is_integer() or not 1 <= size <= LARGEST_SIZE:
-        raise invalid_size(f"size must be an integer between 1 and {LARGEST_SIZE}")
-    return int(size)
+    size = _asked_size(query)
+    if size > LARGEST_SIZE:
+        raise invalid_size(_SIZE_RANGE)
+    return size
 
 
-def asked_size(query: Mapping[str, str]) -> float:
-    """Return the number that was asked for, whatever it is."""
+def capped_page_size(query: Mapping[str, str]) -> int:
+    """Return how many rows a page may have, where too many is no error."""
+    return min(_asked_size(query), LARGEST_SIZE)
+
+
+def _asked_size(query: Mapping[str, str]) -> int:
     text = query.get("size", str(DEFAULT_SIZE))
     if not _NUMBER.fullmatch(text):
         raise invalid_size("size must be a number")
-    return float(text)
+    if not float(text).is_integer() or float(text) < 1:
+        raise invalid_size(_SIZE_RANGE)
+    return int(float(text))
 
 
 def page_start(query: Mapping[str, str]) -> UUID | None:
@@ -95,7 +106,7 @@ def tag_filter(query: Mapping[str, str]) -> TagFilter:
     """Return what ``tags`` asks for: ``a,b`` all of them, ``a/b`` one of them."""
     text = query.get("tags")
     if text is None:
-        return TagFilter()
+        return EVERY_TAG
     if not text:
         raise invalid_option("tags", "cannot be null")
     tags = _split(text, "/" if "/" in text else ",")

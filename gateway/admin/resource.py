@@ -17,6 +17,7 @@ from gateway.admin.body import read_fields
 from gateway.admin.endpoint import Handler
 from gateway.admin.errors import ApiError, method_not_allowed, missing_entity, not_found
 from gateway.admin.query import (
+    EVERY_TAG,
     TagFilter,
     next_link,
     offset_after,
@@ -68,9 +69,9 @@ class Resource:
         del transaction, request
         return {}
 
-    def _implied(self, scope: Where) -> Given:
+    async def _implied(self, request: Request) -> Given:
         """Return the fields that the URL gives, over those of the body."""
-        del scope
+        del request
         return {}
 
     def _missing(self, key: Key) -> ApiError:
@@ -91,22 +92,16 @@ class Resource:
         size, after, tags = page_size(query), page_start(query), self._tags(query)
         async with self._store.read() as transaction:
             scope = await self._scope(transaction, request)
-            found = await transaction.page(
-                self._type.table,
-                size=size + 1,
-                after_id=after,
-                where=scope,
-                tags_all=tags.all,
-                tags_any=tags.any,
+            found = await rows.find_many(
+                transaction, self._type, size + 1, after=after, where=scope, tags=tags
             )
         return await self._page(request, query, found, size)
 
     async def create(self, request: Request) -> Response:
         """Store a new entity."""
         given = await self._given(request)
-        async with self._store.read() as reading:
-            implied = self._implied(await self._scope(reading, request))
-        entity = self._type.validate(self._type.expand(given | implied, "create"))
+        complete = self._type.expand(given | await self._implied(request), "create")
+        entity = await rows.validated(self._type, complete)
         async with self._store.write() as transaction:
             row = await rows.insert(transaction, self._type, entity)
         return self._written(transaction, row, 201)
@@ -125,10 +120,9 @@ class Resource:
         """Store the entity that the URL names, whether or not there is one."""
         key = self._key(request)
         given = await self._given(request)
-        async with self._store.read() as reading:
-            implied = self._implied(await self._scope(reading, request))
         named = {key.field: str(key.value)}
-        entity = self._type.validate(self._type.expand(given | implied | named, "upsert"))
+        complete = self._type.expand(given | await self._implied(request) | named, "upsert")
+        entity = await rows.validated(self._type, complete)
         async with self._store.write() as transaction:
             row = await rows.upsert(transaction, self._type, key, entity)
         return self._written(transaction, row)
@@ -214,8 +208,10 @@ class Children(Resource):
         parent = await _named(transaction, self._link.parent, request)
         return {self._link.column: parent["id"]}
 
-    def _implied(self, scope: Where) -> Given:
-        return {self._link.field: {"id": str(scope[self._link.column])}}
+    async def _implied(self, request: Request) -> Given:
+        async with self._store.read() as transaction:
+            parent = await _named(transaction, self._link.parent, request)
+        return {self._link.field: {"id": str(parent["id"])}}
 
     def _missing(self, key: Key) -> ApiError:
         del key
@@ -223,7 +219,7 @@ class Children(Resource):
 
     def _tags(self, query: Mapping[str, str]) -> TagFilter:
         del query
-        return TagFilter()
+        return EVERY_TAG
 
 
 class ParentOf:
@@ -260,7 +256,7 @@ class ParentOf:
         given = self._type.expand(await self._given(request), "upsert")
         async with self._store.read() as reading:
             await _named(reading, self._link.child, request)
-        entity = self._type.validate(given)
+        entity = await rows.validated(self._type, given)
         async with self._store.write() as transaction:
             child = await _named(transaction, self._link.child, request)
             linked = child[self._link.column]

@@ -5,6 +5,7 @@ Semantics of upsert and patch: reference sheet admin-api.md, sections 3.1 and 3.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +17,16 @@ from gateway.admin.errors import (
     missing_reference,
     unresolved_references,
 )
+from gateway.admin.query import EVERY_TAG, TagFilter
 from gateway.entities import ENTITIES, EntityType, Given, Reference, Row
 from gateway.entities.entity import Entity
 from gateway.entities.types import parse_uuid
 from gateway.store.transactions import ReadTransaction, WriteTransaction
 
 Where = Mapping[str, Any]
+
+ROWS_AT_ONCE = 200
+"""Rows read in one go: a stop of the event loop of about a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,38 @@ async def find(
     return await transaction.find(entity_type.table, {**where, key.field: key.value})
 
 
+async def find_many(
+    transaction: ReadTransaction,
+    entity_type: EntityType,
+    limit: int,
+    *,
+    after: UUID | None = None,
+    where: Where,
+    tags: TagFilter = EVERY_TAG,
+) -> list[Row]:
+    """Return up to ``limit`` rows in the order of their ids, those after ``after``."""
+    found: list[Row] = []
+    while len(found) < limit:
+        size = min(limit - len(found), ROWS_AT_ONCE)
+        some = await transaction.page(
+            entity_type.table,
+            size=size,
+            after_id=found[-1]["id"] if found else after,
+            where=where,
+            tags_all=tags.all,
+            tags_any=tags.any,
+        )
+        found += some
+        if len(some) < size:
+            break
+    return found
+
+
+async def validated(entity_type: EntityType, given: Given) -> Entity:
+    """Validate beside the event loop: thousands of patterns to compile must not stop the proxy."""
+    return await asyncio.to_thread(entity_type.validate, given)
+
+
 async def insert(transaction: WriteTransaction, entity_type: EntityType, entity: Entity) -> Row:
     """Store a new entity."""
     row = await resolved_row(transaction, entity_type, entity)
@@ -73,7 +110,7 @@ async def patch(
     changes = {name: value for name, value in given.items() if name != "id"}
     merged = entity_type.merge(entity_type.to_api(stored), changes)
     del merged["updated_at"]
-    row = await resolved_row(transaction, entity_type, entity_type.validate(merged))
+    row = await resolved_row(transaction, entity_type, await validated(entity_type, merged))
     changed = {entity_type.fields[name].column for name in changes} | {"updated_at"}
     values = {column: row[column] for column in changed}
     return await _update(transaction, entity_type, stored["id"], values)

@@ -8,14 +8,16 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.admin import rows
 from gateway.admin.errors import invalid_offset
-from gateway.admin.query import LARGEST_SIZE, asked_size, next_link, parse_query
+from gateway.admin.query import capped_page_size, next_link, parse_query
 from gateway.admin.resource import Children, Paths, path_as_sent
 from gateway.admin.responses import page_response
-from gateway.admin.rows import Key, Where
-from gateway.entities import Row
+from gateway.admin.rows import Key
 from gateway.entities.types import parse_uuid
-from gateway.store.transactions import ReadTransaction
+
+MOST_TARGETS = 1_000_000
+"""Targets of one upstream that are sorted to be listed."""
 
 
 class Targets(Children):
@@ -33,29 +35,17 @@ class Targets(Children):
     async def list_newest_first(self, request: Request) -> Response:
         """Return one page of an upstream's targets; the offset counts rows."""
         query = parse_query(request.scope["query_string"])
-        size = min(int(asked_size(query)), LARGEST_SIZE)
+        size = capped_page_size(query)
         start = _start(query.get("offset", "0"))
         async with self._store.read() as transaction:
-            targets = await self._all(transaction, await self._scope(transaction, request))
+            scope = await self._scope(transaction, request)
+            targets = await rows.find_many(transaction, self._type, MOST_TARGETS, where=scope)
         targets.sort(key=lambda row: (row["created_at"], row["id"]), reverse=True)
         further: dict[str, str | None] = {"next": None}
         if len(targets) > start + size:
             offset = str(start + size)
             further = {"next": next_link(path_as_sent(request), offset, {}, ()), "offset": offset}
         return await page_response(targets[start : start + size], self._type.to_api, further)
-
-    async def _all(self, transaction: ReadTransaction, scope: Where) -> list[Row]:
-        targets: list[Row] = []
-        while True:
-            page = await transaction.page(
-                self._type.table,
-                size=LARGEST_SIZE,
-                where=scope,
-                after_id=targets[-1]["id"] if targets else None,
-            )
-            targets += page
-            if len(page) < LARGEST_SIZE:
-                return targets
 
     def _key(self, request: Request) -> Key:
         segment = request.path_params[self._type.table]

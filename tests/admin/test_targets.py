@@ -47,7 +47,7 @@ async def test_targets_are_listed_newest_first_in_pages_by_row_number(client: Cl
 async def test_a_large_size_is_capped_and_a_bad_one_refused(client: Client):
     await pool(client, "a:1")
     assert len((await client.get("/upstreams/pool/targets?size=5000")).json()["data"]) == 1
-    for query in ("size=x", "offset=x", "offset=-1"):
+    for query in ("size=x", "size=0", "offset=x", "offset=-1"):
         assert (await client.get(f"/upstreams/pool/targets?{query}")).status_code == 400
 
 
