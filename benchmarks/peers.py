@@ -28,6 +28,7 @@ _NGINX = """
             proxy_pass http://bench;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
+            proxy_max_temp_file_size 0;  # large bodies stream; the disk is not the subject
         }}
     }}
 """

@@ -19,16 +19,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: written by `make bench` -->", "<!-- end of figures -->"
-_HEADINGS = (
-    "contender",
-    "requests/s",
-    "p50 ms",
-    "p99 ms",
-    "CPU µs/request",
-    "memory MB",
-    "errors",
-    "ratio",
-)
+_HEADINGS = ("contender", "requests/s", "p50 ms", "p99 ms", "CPU µs", "RSS MB", "errors", "ratio")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from gateway.up.process import Child
 
 LOOK_INTERVAL_S = 1.0
 REQUEST_TIMEOUT_S = 1.0
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,8 @@ class _Watcher:
         self._answered.add(child.pid)
         if not answer["ready"]:
             return "not ready"
-        return "ready" if answer["database"]["reachable"] else "ready, database lost"
+        sync = answer["sync"]["state"]
+        return "ready" if sync == "synced" else f"ready, {sync}"
 
     def _rate(self, name: str, answer: dict[str, Any]) -> float | None:
         if not answer:
@@ -117,7 +118,8 @@ class _Watcher:
 
 def base_url(host: str, port: int) -> str:
     """Return where this machine reaches a listener; a wildcard address is reached by loopback."""
-    return f"http://{_WILDCARDS.get(host, host)}:{port}"
+    reached = _WILDCARDS.get(host, host)
+    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
 
 
 def _seen_version(answer: dict[str, Any]) -> int:
