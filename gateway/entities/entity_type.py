@@ -69,8 +69,8 @@ _KINDS: dict[Any, FieldKind] = {
 class EntityField:
     """One field as declared.
 
-    ``default`` is what an absent field gets, in the row's form; ``record`` is the model of a field
-    that has fields of its own; ``milliseconds`` tells how a timestamp is written.
+    ``default`` is what an absent field gets, in the row's form; ``milliseconds`` tells how a
+    timestamp is written.
     """
 
     name: str
@@ -80,7 +80,6 @@ class EntityField:
     auto: bool
     unique: bool
     references: ForeignKey | None
-    record: type[Record] | None
     milliseconds: bool
     doc: str
 
@@ -177,16 +176,14 @@ class EntityType:
 
 
 def _field(name: str, info: FieldInfo) -> EntityField:
-    annotation = bare(info.annotation)
     return EntityField(
         name=name,
-        kind=_kind(annotation),
+        kind=_kind(bare(info.annotation)),
         nullable=allows_none(info.annotation),
         default=None if info.default is PydanticUndefined else _stored(info.default),
         auto=name in AUTO,
         unique=_marker(info, Unique) is not None,
         references=_marker(info, ForeignKey),
-        record=_record(annotation),
         milliseconds=_marker(info, Milliseconds) is not None,
         doc=info.description or "",
     )
