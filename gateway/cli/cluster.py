@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import httpx
 import typer
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -14,6 +15,7 @@ from rich.table import Table
 from gateway.cli.errors import CommandError
 
 TIMEOUT_S = 5.0
+FILE_WIDTH = 160
 
 app = typer.Typer(help="The running cluster.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -32,7 +34,10 @@ def status(
 ) -> None:
     """Show every node: versions, lag, when it was last seen."""
     cluster = _fetch(f"{admin_url.rstrip('/')}/cluster")
-    Console().print(_table(cluster))
+    console = Console()
+    if not console.is_terminal:
+        console.width = FILE_WIDTH
+    console.print(_table(cluster))
 
 
 def _fetch(url: str) -> dict[str, Any]:
@@ -48,20 +53,24 @@ def _fetch(url: str) -> dict[str, Any]:
 
 
 def _table(cluster: dict[str, Any]) -> Table:
-    table = Table(title=f"config version {cluster['config_version']}", title_justify="left")
-    for heading in ("node", "state", "strategy", "software", "proxy", "admin", "status"):
-        table.add_column(heading)
-    for heading in ("version", "lag", "last seen"):
-        table.add_column(heading, justify="right")
+    table = Table(title=f"config version {cluster['config_version']}", box=box.SIMPLE_HEAD)
+    for heading in ("node", "version", "lag", "last seen", "strategy", "software"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("proxy, admin, status")
     for node in cluster["nodes"]:
-        table.add_row(*map(escape, _row(node)))
+        table.add_row(*map(escape, _row(node)), style="" if node["alive"] else "red")
     return table
 
 
 def _row(node: dict[str, Any]) -> Iterator[str]:
     yield node["name"]
-    yield "alive" if node["alive"] else "not seen"
-    yield from (node[key] for key in ("strategy", "software_version"))
-    yield from (node[f"{listener}_address"] for listener in ("proxy", "admin", "status"))
     yield from ("-" if node[key] is None else str(node[key]) for key in ("applied_version", "lag"))
-    yield f"{node['last_seen_age_s']:.1f} s ago"
+    yield f"{node['last_seen_age_s']:.1f} s ago{'' if node['alive'] else ', gone'}"
+    yield from (node[key] for key in ("strategy", "software_version"))
+    yield _addresses([node[f"{listener}_address"] for listener in ("proxy", "admin", "status")])
+
+
+def _addresses(addresses: list[str]) -> str:
+    """Return the addresses, their host only once if it is the same for all."""
+    hosts, _, ports = zip(*(address.rpartition(":") for address in addresses), strict=True)
+    return f"{hosts[0]}: {', '.join(ports)}" if len(set(hosts)) == 1 else ", ".join(addresses)

@@ -149,7 +149,10 @@ class DownstreamConnection(asyncio.Protocol):
         reading = self._reading
         try:
             if reading is Reading.HEAD:
-                self._read_head(self._buffer + data if self._buffer else data)
+                if self._buffer:
+                    self._read_rest_of_head(data)
+                else:
+                    self._read_head(data)
             elif reading is Reading.BODY and self._exchange is not None:
                 self._read_body(data, self._exchange)
             elif reading is Reading.AHEAD:
@@ -188,6 +191,14 @@ class DownstreamConnection(asyncio.Protocol):
         return self._reading is Reading.HEAD and bool(self._buffer)
 
     # -- reading requests
+
+    def _read_rest_of_head(self, data: bytes) -> None:
+        """Parse again only once the head may be complete: it may come byte by byte."""
+        so_far = len(self._buffer)
+        self._buffer += data
+        ended = self._buffer.find(b"\r\n\r\n", max(0, so_far - 3)) >= 0
+        if ended or len(self._buffer) > self._proxy.head_limits.head_bytes:
+            self._read_head(self._buffer)
 
     def _read_head(self, data: bytes) -> None:
         proxy = self._proxy

@@ -29,6 +29,9 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _LINES = rb"((?:\r\n" + _TOKEN + rb"++:[^\x00-\x08\x0a-\x1f\x7f]*+)*+)\r\n\r\n"
 
 _REQUEST_HEAD = re.compile(rb"(" + _TOKEN + rb"++) ([!\x22$-~]++) HTTP/1\.([01])" + _LINES)
+_REQUEST_LINE_START = re.compile(
+    rb"(?:" + _TOKEN + rb"++(?: [!\x22$-~]*+(?: [HTP/.0-9]*+\r?+)?+)?+)?+"
+)
 _RESPONSE_HEAD = re.compile(
     rb"HTTP/1\.([01]) ([1-9][0-9][0-9](?: [^\x00-\x08\x0a-\x1f\x7f]*+)?)" + _LINES
 )
@@ -212,7 +215,7 @@ def _check_unfinished_request(data: bytes, limits: HeadLimits) -> None:
     line, newline, _ = data.partition(b"\r\n")
     if len(line) > limits.line_bytes:
         raise MessageError("request line too long", 414)
-    if b"\n" in line or (not newline and line[:1] in (b"\r", b" ")):
+    if not newline and _REQUEST_LINE_START.fullmatch(line) is None:
         raise MessageError("malformed request line")
     if newline:
         _check_request_line(line)
