@@ -38,7 +38,7 @@ def is_wildcard(host: bytes) -> bool:
 
 def is_port_specific(host: bytes) -> bool:
     """Tell whether a configured host is plain and matches one port only."""
-    return not is_wildcard(host) and split_port(host)[1] is not None
+    return b":" in host and not is_wildcard(host) and split_port(host)[1] is not None
 
 
 def plain_texts(host: bytes) -> tuple[bytes, ...]:

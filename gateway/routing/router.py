@@ -60,7 +60,7 @@ class Router:
             change.take_out(rules.pop(rule_id, None))
         for compiled in upserts:
             change.take_out(rules.pop(compiled.rule.id, None))
-            if compiled.entries:
+            if compiled.placements:
                 rules[compiled.rule.id] = compiled
                 change.put_in(compiled)
         return Router(
@@ -154,13 +154,17 @@ class _Change:
         )
 
     def take_out(self, compiled: CompiledRule | None) -> None:
-        for host, entry in compiled.placements() if compiled else ():
-            self._gone.add(entry)
-            self._additions[host].setdefault(entry.text, [])
+        for host, entries in compiled.placements if compiled else ():
+            additions = self._additions[host]
+            for entry in entries:
+                self._gone.add(entry)
+                additions.setdefault(entry.text, [])
 
     def put_in(self, compiled: CompiledRule) -> None:
-        for host, entry in compiled.placements():
-            self._additions[host][entry.text].append(entry)
+        for host, entries in compiled.placements:
+            additions = self._additions[host]
+            for entry in entries:
+                additions[entry.text].append(entry)
 
     def applied_to(self, hosts: Hosts, *, wildcards: bool) -> Hosts:
         changed = hosts.mutate()

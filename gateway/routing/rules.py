@@ -11,7 +11,7 @@ its priority or its conditions depend on more than the path, it is one entry per
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -72,7 +72,7 @@ class Candidate:
         return Candidate(self.rule, self.payload, path_match.text, self.conditions, path_match)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Entry:
     """One place of a rule in the order of all; a smaller ``rank`` goes first.
 
@@ -89,44 +89,38 @@ class Entry:
     candidate: Candidate
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class CompiledRule:
-    """A rule with its entries; none at all when the rule has no protocol of the HTTP family."""
+    """A rule with its entries under each of its hosts, or under ANY_HOST.
+
+    There are none when the rule has no protocol of the HTTP family.
+    """
 
     rule: RouteRule
-    entries: tuple[Entry, ...]
-    port_entries: tuple[Entry, ...]
-    """The entries under hosts that name a port; empty if there are none."""
-
-    def placements(self) -> Iterator[tuple[bytes, Entry]]:
-        """Yield each configured host, or ANY_HOST, with each entry under it."""
-        for host in _encoded_hosts(self.rule):
-            for entry in self.port_entries if is_port_specific(host) else self.entries:
-                yield host, entry
+    placements: tuple[tuple[bytes, tuple[Entry, ...]], ...]
 
 
 def compile_rule(rule: RouteRule) -> CompiledRule:
     """Compile a rule. Raises ValueError naming the path, host or header that cannot be served."""
     if not rule.protocols & HTTP_FAMILY:
-        return CompiledRule(rule, (), ())
+        return CompiledRule(rule, ())
     if not (rule.hosts or rule.headers or rule.paths or rule.methods or rule.snis):
         raise ValueError("route has none of hosts, headers, paths, methods, snis to match on")
-    hosts = _encoded_hosts(rule)
+    hosts = [host.encode() for host in dict.fromkeys(rule.hosts)] or [ANY_HOST]
     for host in hosts:
         check_host(host)
     compiler = _Compiler(rule, hosts)
-    has_port = any(map(is_port_specific, hosts))
-    return CompiledRule(
-        rule,
-        tuple(compiler.entries(port_specific=False)),
-        tuple(compiler.entries(port_specific=True)) if has_port else (),
-    )
+    entries = {
+        port_specific: tuple(compiler.entries(port_specific=port_specific))
+        for port_specific in set(map(is_port_specific, hosts))
+    }
+    return CompiledRule(rule, tuple((host, entries[is_port_specific(host)]) for host in hosts))
 
 
 class _Compiler:
     """Compiles one rule; what its entries have in common is computed once."""
 
-    def __init__(self, rule: RouteRule, hosts: tuple[bytes, ...]) -> None:
+    def __init__(self, rule: RouteRule, hosts: Sequence[bytes]) -> None:
         self._rule = rule
         self._host_weight = _host_weight(hosts)
         self._methods = _encoded(rule.methods) if rule.methods else None
@@ -204,16 +198,12 @@ def _compile_path(path: str) -> bytes | PathRegex:
         raise ValueError(f"regex of path '{path}' does not compile: {error}") from error
 
 
-def _host_weight(hosts: tuple[bytes, ...]) -> int:
+def _host_weight(hosts: Sequence[bytes]) -> int:
     """Return the part of the sub-weight (criterion 3) that hosts decide."""
     wildcards = [host for host in hosts if is_wildcard(host)]
     if not wildcards:
         return 2
     return 4 if any(split_port(host)[1] is not None for host in wildcards) else 0
-
-
-def _encoded_hosts(rule: RouteRule) -> tuple[bytes, ...]:
-    return tuple(host.encode() for host in dict.fromkeys(rule.hosts)) or (ANY_HOST,)
 
 
 @lru_cache(maxsize=1024)

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.routing import RouteRule, compile_rule
 
-from .making import router, rule, winner
+from .making import chosen, router, rule, winner
 
 
 @dataclass
@@ -128,6 +128,15 @@ def test_each_path_of_a_route_has_a_priority_of_its_own() -> None:
     assert winner(both, b"/a/b/c/d") == "A"
     assert winner(both, b"/a/b") == "B"
     assert winner(both, b"/x") == "A"
+
+
+@pytest.mark.parametrize(
+    ("paths", "matched"), [(["~/ab", "~/a"], b"/ab"), (["~/a", "~/ab"], b"/a")]
+)
+def test_regexes_of_one_route_are_tried_in_their_order(paths: list[str], matched: bytes) -> None:
+    candidate = chosen(router(rule("A", paths=paths)), b"/abc")
+    assert candidate is not None
+    assert candidate.matched == matched
 
 
 @pytest.mark.parametrize("protocols", [["grpc"], ["http"], ["grpcs", "https"]])
