@@ -18,6 +18,7 @@ BACK_OFF_MOST_S = 10.0
 # A child that has run this long has recovered: its next failure starts the back-off anew.
 RAN_WELL_S = 10.0
 ANNOUNCEMENT_TIMEOUT_S = 60.0
+LAST_WORDS_BYTES = 4096
 
 
 class Child:
@@ -89,7 +90,7 @@ class Child:
         with contextlib.suppress(TimeoutError):
             line = await asyncio.wait_for(process.stdout.readline(), ANNOUNCEMENT_TIMEOUT_S)
         if not line:
-            raise StartError(f"{self.name} did not start{self._where_it_says_why()}")
+            raise StartError(f"{self.name} did not start: {self._last_words()}")
         return line.decode().strip()
 
     async def _supervise(self, process: Process) -> None:
@@ -97,16 +98,14 @@ class Child:
         back_off_s = BACK_OFF_FIRST_S
         while True:
             started = loop.time()
-            ending = _ending(await process.wait())
+            ending = self._ending(await process.wait())
             if loop.time() - started >= RAN_WELL_S:
                 back_off_s = BACK_OFF_FIRST_S
             process = await self._start_again(ending, back_off_s) or process
             back_off_s = min(back_off_s * 2, BACK_OFF_MOST_S)
 
     async def _start_again(self, ending: str, back_off_s: float) -> Process | None:
-        self._tell(
-            f"{self.name} {ending}; next start in {back_off_s:g} s{self._where_it_says_why()}"
-        )
+        self._tell(f"{self.name} {ending}; next start in {back_off_s:g} s")
         self.restart_in_s = back_off_s
         await asyncio.sleep(back_off_s)
         self.restart_in_s = None
@@ -134,13 +133,14 @@ class Child:
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         self._log_path.write_bytes(b"")
 
-    def _where_it_says_why(self) -> str:
-        """Return the log's path and its last line."""
-        lines = self._log_path.read_text("utf-8", "replace").splitlines()
-        return f" (log: {self._log_path}){f': {lines[-1].strip()}' if lines else ''}"
+    def _ending(self, exit_code: int) -> str:
+        if exit_code < 0:
+            return f"was killed by {signal.Signals(-exit_code).name}"
+        return f"ended with exit code {exit_code}: {self._last_words()}"
 
-
-def _ending(exit_code: int) -> str:
-    if exit_code < 0:
-        return f"was killed by {signal.Signals(-exit_code).name}"
-    return f"ended with exit code {exit_code}"
+    def _last_words(self) -> str:
+        """Return the last line of the log and where it is."""
+        with self._log_path.open("rb") as log:
+            log.seek(max(0, self._log_path.stat().st_size - LAST_WORDS_BYTES))
+            lines = log.read().decode("utf-8", "replace").splitlines()
+        return f"{lines[-1].strip() if lines else 'it said nothing'} (see {self._log_path})"

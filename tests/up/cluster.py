@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
 import socket
 import sys
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from pathlib import Path
 from typing import Self
 
@@ -31,14 +33,7 @@ class Cluster:
         ]
 
     async def __aenter__(self) -> Self:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
-        self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway", "up", *self._arguments),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=environment,
-        )
+        self.process = await _gateway("up", *self._arguments)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -47,12 +42,19 @@ class Cluster:
 
     async def printed(self, text: str) -> str:
         """Return the next line with this text."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DEADLINE_S):
+                while line := (await self.process.stdout.readline()).decode():
+                    self.lines.append(line)
+                    if text in line:
+                        return line
+        raise AssertionError(f"{text!r} is not in: {self.lines}")
+
+    async def run(self, *arguments: str) -> str:
+        """Run another `gateway` command and return what it prints."""
         async with asyncio.timeout(DEADLINE_S):
-            while line := (await self.process.stdout.readline()).decode():
-                self.lines.append(line)
-                if text in line:
-                    return line
-        raise AssertionError(f"ended without printing {text!r}: {self.lines}")
+            output, _ = await (await _gateway(*arguments)).communicate()
+        return output.decode()
 
     async def stop(self, signal_number: int = signal.SIGTERM) -> int:
         """Send the signal and return the exit code; everything below must then be gone."""
@@ -84,6 +86,17 @@ class Cluster:
                 if answer.status_code == status:
                     return answer
                 await asyncio.sleep(0.05)
+
+
+async def _gateway(*arguments: str) -> Process:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", *arguments),
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=STDOUT,
+        env=environment,
+    )
 
 
 def _all_gone(processes: list[psutil.Process]) -> None:

@@ -74,7 +74,7 @@ async def test_one_that_dies_is_started_again_and_that_is_told(
 
 
 async def test_one_that_cannot_start_says_why(make: Make) -> None:
-    with pytest.raises(StartError, match=r"subject did not start .*: no licence to run"):
+    with pytest.raises(StartError, match=r"subject did not start: no licence to run \(see .*log\)"):
         await make(BROKEN).start()
 
 

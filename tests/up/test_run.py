@@ -40,6 +40,12 @@ async def test_a_cluster_serves_survives_a_killed_node_and_stops_cleanly(data_di
         assert cluster.node_process("node-2").pid != killed.pid
         assert (await cluster.served(cluster.proxy + 10, "/demo")).is_success
 
+        shown = await cluster.run(
+            "cluster", "status", "--admin-url", f"http://127.0.0.1:{cluster.admin}"
+        )
+        assert "node-1" in shown
+        assert "node-2" in shown
+
         assert len(cluster.children()) > 4
         asked = time.monotonic()
         assert await cluster.stop() == 0
@@ -76,7 +82,7 @@ async def test_nodes_share_one_proxy_port_when_asked_to(data_dir: Path) -> None:
     async with Cluster(data_dir, "--shared-proxy-port", nodes=2) as cluster:
         await cluster.printed("demo: path /demo leads to")
         await cluster.served(cluster.proxy, "/demo")
-        await cluster.printed("node-2 is ready")
+        await cluster.served(cluster.status + 10, "/status/ready")
         listening = [
             connection.laddr.port
             for name in ("node-1", "node-2")
