@@ -14,6 +14,7 @@ from uuid import UUID
 import structlog
 
 from gateway.snapshot.builder import SnapshotBuilder, chunks
+from gateway.snapshot.heap import SnapshotHeap
 from gateway.snapshot.snapshot import Snapshot
 from gateway.status.facts import BadEntity
 from gateway.store.source import Load
@@ -30,6 +31,7 @@ class SnapshotApplier:
     def __init__(self, use: Callable[[Snapshot], None]) -> None:
         self.current = Snapshot.empty()
         self._use = use
+        self._heap = SnapshotHeap()
 
     def bad_entities(self) -> list[BadEntity]:
         """Return the rows that the current snapshot leaves out."""
@@ -50,12 +52,14 @@ class SnapshotApplier:
         async for batch in load.batches:
             for piece in chunks(batch, _ROWS_PER_PIECE):
                 builder.add(piece)
+                self._heap.note_slice(len(piece.rows))
                 await slices.pause()
         for upstream_id in builder.unsettled():
             builder.settle(upstream_id)
             await slices.pause()
         self.current = builder.finish(load.mark)
         self._use(self.current)
+        self._heap.note_apply()
         self._name_bad_rows(before)
 
     def _name_bad_rows(self, before: Snapshot) -> None:
