@@ -216,7 +216,7 @@ class Node:
         await self.store.start()
 
     async def _load(self) -> None:
-        """Load the whole configuration once; what it left behind is never garbage again."""
+        """Load the whole configuration; with all that was imported, it is never garbage again."""
         await self._sync_loop.first_load()
         gc.collect()
         gc.freeze()
