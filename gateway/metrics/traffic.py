@@ -55,6 +55,21 @@ class RouteTraffic:
         self.upstream_ms = Histogram(TOTAL_BUCKETS_MS)
         self.request_ms = Histogram(TOTAL_BUCKETS_MS)
 
+    def observe_latencies(
+        self, request_ms: float, own_ms: float, upstream_ms: float | None
+    ) -> None:
+        """Count the latencies of one request; None: no target was chosen."""
+        histogram = self.request_ms
+        histogram.counts[bisect_left(TOTAL_BUCKETS_MS, request_ms)] += 1
+        histogram.total += request_ms
+        histogram = self.own_ms
+        histogram.counts[bisect_left(OWN_BUCKETS_MS, own_ms)] += 1
+        histogram.total += own_ms
+        if upstream_ms is not None:
+            histogram = self.upstream_ms
+            histogram.counts[bisect_left(TOTAL_BUCKETS_MS, upstream_ms)] += 1
+            histogram.total += upstream_ms
+
 
 class TrafficMetrics:
     """The counters of all routes that have seen a request, and of requests without a route."""

@@ -400,27 +400,25 @@ class Exchange:
     def _response_lines(self, head: ResponseHead) -> bytes:
         """Write the header lines that go to the client (proxying.md section 3)."""
         proxy = self._proxy
-        special = head.special
-        parts = [
-            head.rest,
-            proxy.upstream_latency_line,
-            b"%d" % ((self._head_at - self._chosen_at) * 1000),
-            proxy.proxy_latency_line,
-            b"%d" % ((self._chosen_at - self._started_at) * 1000),
-            proxy.request_id_line,
-            self.request_id,
-            proxy.via_line,
-        ]
-        if b"via" in special:
-            parts[-1] = b"\r\nVia: " + special[b"via"] + b", " + proxy.names.via
-        rest = head.rest
+        rest, special = head.rest, head.special
+        lines = rest + self._proxied_lines(special.get(b"via"))
         if b"\r\nDate:" not in rest and b"\r\ndate:" not in rest.lower():
-            parts.append(proxy.date_line())
+            lines += proxy.date_line()
         if b"\r\nServer:" not in rest and b"\r\nserver:" not in rest.lower():
-            parts.append(proxy.server_line)
+            lines += proxy.server_line
         if head.body_length == NO_BODY and b"content-length" in special and head.status != 204:
-            parts.append(b"\r\nContent-Length: " + special[b"content-length"])
-        return b"".join(parts)
+            lines += b"\r\nContent-Length: " + special[b"content-length"]
+        return lines
+
+    def _proxied_lines(self, earlier_via: bytes | None = None) -> bytes:
+        """Write latencies, request id and Via of a request for which a target was chosen."""
+        via = self._proxy.names.via
+        return self._proxy.proxied_lines % (
+            (self._head_at - self._chosen_at) * 1000,
+            (self._chosen_at - self._started_at) * 1000,
+            self.request_id,
+            earlier_via + b", " + via if earlier_via else via,
+        )
 
     # -- answers of our own
 
@@ -452,27 +450,12 @@ class Exchange:
     def _answer_lines(self, content_type: str, body_size: int) -> bytes:
         proxy = self._proxy
         if self._chosen_at:  # a target was chosen: what failed was the upstream side
-            latency = (
-                proxy.upstream_latency_line
-                + b"%d" % ((self._head_at - self._chosen_at) * 1000)
-                + proxy.proxy_latency_line
-                + b"%d" % ((self._chosen_at - self._started_at) * 1000)
-                + proxy.via_line
-            )
+            how = self._proxied_lines()
         else:
-            latency = proxy.response_latency_line + b"%d" % (
-                (self._head_at - self._started_at) * 1000
-            )
-        return b"".join(
-            (
-                proxy.date_line(),
-                b"\r\nContent-Type: %b\r\nContent-Length: %d" % (content_type.encode(), body_size),
-                proxy.server_line,
-                latency,
-                proxy.request_id_line,
-                self.request_id,
-            )
-        )
+            took_ms = (self._head_at - self._started_at) * 1000
+            how = proxy.unproxied_lines % (took_ms, self.request_id)
+        what = b"\r\nContent-Type: %b\r\nContent-Length: %d" % (content_type.encode(), body_size)
+        return proxy.date_line() + what + proxy.server_line + how
 
     def _refuse_plain_http(self, status: int) -> None:
         """Send the client to HTTPS (router.md section 8)."""
@@ -506,8 +489,9 @@ class Exchange:
         traffic.codes[key] = traffic.codes.get(key, 0) + 1
         traffic.ingress_bytes += self.ingress_bytes
         traffic.egress_bytes += self.egress_bytes
-        traffic.request_ms.observe((ended_at - self._started_at) * 1000)
-        chosen_at = self._chosen_at or self._head_at or ended_at
-        traffic.own_ms.observe((chosen_at - self._started_at) * 1000)
-        if self._chosen_at and self._head_at:
-            traffic.upstream_ms.observe((self._head_at - self._chosen_at) * 1000)
+        started_at, chosen_at, head_at = self._started_at, self._chosen_at, self._head_at
+        traffic.observe_latencies(
+            (ended_at - started_at) * 1000,
+            ((chosen_at or head_at or ended_at) - started_at) * 1000,
+            (head_at - chosen_at) * 1000 if chosen_at and head_at else None,
+        )

@@ -26,7 +26,8 @@ NO_BODY = -3
 """A response that has no body, whatever its headers say (HEAD, 204, 304)."""
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-_LINES = rb"((?:\r\n" + _TOKEN + rb"++:[^\x00-\x08\x0a-\x1f\x7f]*+)*+)\r\n\r\n"
+# No possessive group around possessive parts: before CPython 3.11.5 such a one never matches.
+_LINES = rb"((?:\r\n" + _TOKEN + rb"++:[^\x00-\x08\x0a-\x1f\x7f]*+)*)\r\n\r\n"
 
 _REQUEST_HEAD = re.compile(rb"(" + _TOKEN + rb"++) ([!\x22$-~]++) HTTP/1\.([01])" + _LINES)
 _REQUEST_LINE_START = re.compile(
@@ -49,7 +50,6 @@ _RESPONSE_SPECIAL = re.compile(
     rb"|x-(?:gateway|kong)-(?:request-id|(?:proxy|upstream|response)-latency)):[ \t]*+([^\r]*+)"
 )
 _KEEP_ALIVE = [b"Connection", b"keep-alive"]
-_DIGITS = re.compile(rb"[0-9]{1,18}")
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")
 _HTTP_LOOKALIKE = re.compile(rb"HTTP/[0-9]+\.[0-9]+$")
 
@@ -318,7 +318,7 @@ def _response_body_length(
 
 
 def _content_length(value: bytes) -> int:
-    if _DIGITS.fullmatch(value) is None:
+    if not value.isdigit() or len(value) > 18:
         raise MessageError("malformed Content-Length")
     return int(value)
 

@@ -85,11 +85,18 @@ class Proxy:
         """Prepare the header lines that are the same for every message."""
         names = self.names = wire_names(self.settings.compat)
         self.request_id_line = b"\r\n" + names.request_id + b": "
-        self.proxy_latency_line = b"\r\n" + names.proxy_latency + b": "
-        self.upstream_latency_line = b"\r\n" + names.upstream_latency + b": "
-        self.response_latency_line = b"\r\n" + names.response_latency + b": "
+        self.proxied_lines = b"".join(
+            (
+                b"\r\n" + names.upstream_latency + b": %d",
+                b"\r\n" + names.proxy_latency + b": %d",
+                self.request_id_line + b"%b",
+                b"\r\nVia: %b",
+            )
+        )
+        self.unproxied_lines = b"".join(
+            (b"\r\n" + names.response_latency + b": %d", self.request_id_line + b"%b")
+        )
         self.server_line = b"\r\nServer: " + names.server
-        self.via_line = b"\r\nVia: " + names.via
 
     def start(self) -> None:
         """Begin to watch deadlines."""
