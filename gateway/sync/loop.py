@@ -1,0 +1,274 @@
+"""The sync loop: asks the database whether there is a newer version, and has it applied.
+
+It asks at an interval, when the strategy wakes it, and when somebody must know now. Whatever fails
+is said once and tried again; the last good snapshot stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any, Protocol, TypeVar
+
+import structlog
+
+from gateway.settings import NodeSettings
+from gateway.store.errors import StoreError, StoreUnavailable
+from gateway.store.source import FullLoadReason, Load, VersionMark
+from gateway.sync.backoff import Backoff, jittered_s
+from gateway.sync.status import SyncState, SyncStatus
+from gateway.sync.strategy import SyncStrategy
+from gateway.sync.supervisor import StrategySupervisor
+from gateway.sync.watchdog import Overdue, finish
+
+LEAST_RETRY_S = 0.05
+"""No wake, however frequent, makes a failing loop try more often than this."""
+
+FIRST_RETRY_S = 0.1
+LONGEST_RETRY_S = 5.0
+
+T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
+
+
+class Source(Protocol):
+    """Where versions come from: the database."""
+
+    async def seen(self) -> VersionMark:
+        """Return the newest version. Raises StoreError."""
+        ...
+
+    def load(self, since: VersionMark | None) -> AbstractAsyncContextManager[Load | None]:
+        """Open a load from ``since`` on, of everything if that is None. Raises StoreError."""
+        ...
+
+
+class Applier(Protocol):
+    """Where versions go to: the snapshot."""
+
+    async def apply(self, load: Load) -> None:
+        """Build the next snapshot and make it current; raising leaves the old one."""
+        ...
+
+
+class SyncFailedError(Exception):
+    """The sync that somebody waited for did not succeed."""
+
+
+_STOPPED = "the sync loop has stopped"
+
+
+class SyncLoop:
+    """Keeps a node at the newest version; reports into ``status``."""
+
+    def __init__(
+        self,
+        source: Source,
+        strategy: SyncStrategy,
+        applier: Applier,
+        settings: NodeSettings,
+        status: SyncStatus,
+    ) -> None:
+        self._source = source
+        self._applier = applier
+        self._settings = settings
+        self._status = status
+        self._supervisor = StrategySupervisor(strategy, status, self._ask_soon)
+        self._retry = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S)
+        self._due = asyncio.Event()
+        self._waiting: asyncio.Future[Exception | None] | None = None
+        self._has_stopped = False
+        self._must_load_everything = False
+
+    async def first_load(self) -> None:
+        """Load and apply everything. Raises StoreError, and what the applier raises."""
+        error = await self._try_to_sync()
+        if error:
+            raise error
+
+    async def run(self) -> None:
+        """Keep the node at the newest version until cancelled."""
+        supervisor = asyncio.create_task(self._supervisor.run(), name="sync-strategy-supervisor")
+        try:
+            # The first interval is cut short by chance, so that nodes started together spread out.
+            await self._wait(self._settings.poll_interval_s * random.random())  # noqa: S311
+            while True:
+                error = await self._sync_for_all_who_wait()
+                if error:
+                    await asyncio.sleep(LEAST_RETRY_S)
+                await self._wait(self._pause_s(error))
+        finally:
+            self._has_stopped = True
+            _answer(self._waiting, SyncFailedError(_STOPPED))
+            self._waiting = None
+            supervisor.cancel()
+            await asyncio.wait({supervisor})
+
+    async def sync_now(self) -> None:
+        """Return when everything committed before this call is applied.
+
+        Callers share one question, which is asked after the last of them called; before ``run``
+        they wait for that. Raises SyncFailedError.
+        """
+        if self._has_stopped:
+            raise SyncFailedError(_STOPPED)
+        if self._waiting is None:
+            self._waiting = asyncio.get_running_loop().create_future()
+        self._due.set()
+        error = await asyncio.shield(self._waiting)
+        if error:
+            raise SyncFailedError(str(error)) from error
+
+    # -- when to ask
+
+    def _ask_soon(self) -> None:
+        self._due.set()
+
+    async def _wait(self, pause_s: float) -> None:
+        """Wait until the pause is over or somebody wants to know earlier."""
+        try:
+            async with asyncio.timeout(pause_s):
+                await self._due.wait()
+        except TimeoutError:
+            pass
+
+    def _pause_s(self, error: Exception | None) -> float:
+        if error:
+            return self._retry.next_s()
+        self._retry.reset()
+        return jittered_s(self._settings.poll_interval_s)
+
+    async def _sync_for_all_who_wait(self) -> Exception | None:
+        """Sync once. Who asks from now on waits for the next one: this may miss their change."""
+        was_asked, waiting = self._due.is_set(), self._waiting
+        applies_before = self._status.applies
+        self._due.clear()
+        self._waiting = None
+        error: Exception | None = SyncFailedError(_STOPPED)
+        try:
+            error = await self._try_to_sync()
+        finally:
+            _answer(waiting, error)
+        if not was_asked and self._status.applies > applies_before:
+            self._supervisor.note_found_by_polling()
+        return error
+
+    # -- one sync
+
+    async def _try_to_sync(self) -> Exception | None:
+        try:
+            await self._sync()
+        except Exception as error:  # noqa: BLE001 - the loop survives whatever it is
+            self._note_failure(error)
+            return error
+        self._note_success()
+        return None
+
+    async def _sync(self) -> None:
+        self._status.syncs += 1
+        mark = await self._ask(self._source.seen(), "sync-question")
+        self._status.seen_version = mark.version
+        if mark != self._status.applied or self._must_load_everything:
+            await self._load()
+
+    async def _load(self) -> None:
+        since = None if self._must_load_everything else self._status.applied
+        async with AsyncExitStack() as stack:
+            opening = stack.enter_async_context(self._source.load(since))
+            load = await self._ask(opening, "sync-load")
+            if load is not None:
+                self._say_why_everything_is_loaded(load)
+                await self._apply(load)
+
+    async def _apply(self, load: Load) -> None:
+        began = time.monotonic()
+        try:
+            await finish(self._applier.apply(load), "sync-apply", self._apply_timeout_s(load))
+        except StoreError:
+            raise
+        except Exception:
+            # Maybe the changes do not fit what is there: start from nothing next time.
+            self._must_load_everything = True
+            raise
+        self._must_load_everything = False
+        self._note_applied(load, time.monotonic() - began)
+
+    def _apply_timeout_s(self, load: Load) -> float:
+        settings = self._settings
+        return settings.full_load_timeout_s if load.kind == "full" else settings.sync_timeout_s
+
+    async def _ask(self, question: Coroutine[Any, Any, T], name: str) -> T:
+        try:
+            return await finish(question, name, self._settings.sync_timeout_s)
+        except Overdue as error:
+            raise StoreUnavailable(str(error)) from error
+
+    # -- what came of it
+
+    def _note_applied(self, load: Load, duration_s: float) -> None:
+        """Move the mark. The stale window is on the database's clock up to the load, then ours."""
+        status = self._status
+        is_first = status.applied is None
+        status.applied = load.mark
+        status.seen_version = load.mark.version
+        status.applies += 1
+        status.full_loads += load.kind == "full"
+        status.last_apply_s = duration_s
+        stale_s = (load.read_at - load.oldest_committed_at).total_seconds() + duration_s
+        propagation_s = None if is_first or load.kind == "full" else stale_s
+        if propagation_s is not None:
+            status.last_propagation_s = propagation_s
+        self._tell_observers(duration_s, propagation_s)
+        _log.debug("applied", version=load.mark.version, kind=load.kind, duration_s=duration_s)
+
+    def _tell_observers(self, duration_s: float, propagation_s: float | None) -> None:
+        try:
+            self._status.observe_apply(duration_s, propagation_s)
+            for observer in self._status.on_applied:
+                observer()
+        except Exception:  # noqa: BLE001 - theirs must not be the loop's problem
+            _log.exception("an observer of applies failed")
+
+    def _note_failure(self, error: Exception) -> None:
+        status, before = self._status, self._status.state
+        is_database = isinstance(error, StoreError)
+        status.state = SyncState.DATABASE_UNAVAILABLE if is_database else SyncState.FAILING
+        status.failures += 1
+        status.last_error = str(error) or type(error).__name__
+        if status.state is not before:
+            _log.error(
+                "sync fails, the last good configuration stays",
+                state=status.state.value,
+                error=status.last_error,
+                exc_info=None if is_database else error,
+            )
+
+    def _note_success(self) -> None:
+        status, before = self._status, self._status.state
+        status.state = SyncState.SYNCED
+        status.last_success = time.monotonic()
+        status.last_error = None
+        if before not in (SyncState.STARTING, SyncState.SYNCED):
+            version = status.applied.version if status.applied else None
+            _log.info("sync works again", version=version)
+
+    def _say_why_everything_is_loaded(self, load: Load) -> None:
+        applied = self._status.applied
+        if load.reason in (None, FullLoadReason.ASKED) or applied is None:
+            return
+        say = _log.info if load.reason is FullLoadReason.LOG_TOO_SHORT else _log.warning
+        say(
+            "loading the whole configuration",
+            reason=load.reason.value,
+            applied_version=applied.version,
+            database_version=load.mark.version,
+        )
+
+
+def _answer(waiting: asyncio.Future[Exception | None] | None, error: Exception | None) -> None:
+    if waiting is not None:
+        waiting.set_result(error)

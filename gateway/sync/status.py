@@ -1,0 +1,49 @@
+"""How sync is doing: written by the loop, read by the status listener, metrics and heartbeats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gateway.store.source import VersionMark
+
+
+class SyncState(StrEnum):
+    """What the last sync came to."""
+
+    STARTING = "starting"
+    SYNCED = "synced"
+    DATABASE_UNAVAILABLE = "database unavailable"
+    FAILING = "failing"
+
+
+def _observe_nothing(duration_s: float, propagation_s: float | None) -> None:
+    del duration_s, propagation_s
+
+
+@dataclass(slots=True)
+class SyncStatus:
+    """State and counters since the start of the node.
+
+    ``last_success`` is by ``time.monotonic``. ``last_propagation_s`` is the stale window as the
+    node sees it: from the commit of the oldest change of an apply to the end of that apply, on the
+    database's clock; None before the first one. ``observe_apply`` gets each apply's duration and
+    propagation, None where everything was loaded and nothing can be said of single changes.
+    """
+
+    strategy: str
+    state: SyncState = SyncState.STARTING
+    applied: VersionMark | None = None
+    seen_version: int | None = None
+    last_success: float | None = None
+    last_error: str | None = None
+    syncs: int = 0
+    applies: int = 0
+    full_loads: int = 0
+    failures: int = 0
+    strategy_restarts: int = 0
+    last_apply_s: float | None = None
+    last_propagation_s: float | None = None
+    on_applied: list[Callable[[], None]] = field(default_factory=list)
+    observe_apply: Callable[[float, float | None], None] = _observe_nothing
