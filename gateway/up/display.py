@@ -38,15 +38,14 @@ def open_display(console: Console, curl_lines: Sequence[str]) -> Display:
     """Return the display that fits the console."""
     if console.is_terminal:
         return TableDisplay(console, curl_lines)
-    return LineDisplay(console, curl_lines)
+    return LineDisplay(console)
 
 
 class LineDisplay:
     """One line per event; a node's line when its state changes."""
 
-    def __init__(self, console: Console, curl_lines: Sequence[str]) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._curl_lines = curl_lines
         self._states: dict[str, str] = {}
 
     def tell(self, event: str) -> None:
@@ -96,8 +95,10 @@ class TableDisplay:
         self._live.update(self._picture(), refresh=True)
 
     def _picture(self) -> RenderableType:
-        parts: list[RenderableType] = [_table(self._nodes)] if self._nodes else []
-        parts += [Text("Try:"), *(Text(f"  {line}", style="cyan") for line in self._curl_lines)]
+        parts: list[RenderableType] = []
+        if self._nodes:
+            tries = [Text(f"  {line}", style="cyan") for line in self._curl_lines]
+            parts += [_table(self._nodes), Text("Try:"), *tries]
         parts += [Text(event, style="dim") for event in self._events]
         return Group(*parts, Text("Ctrl-C stops everything.", style="dim"))
 
