@@ -43,6 +43,8 @@ from gateway.sync.registry import StrategyError, create_strategy
 from gateway.sync.status import SyncStatus
 
 _OTHER_BACKLOG = 128
+_FAREWELL_S = 1.0
+"""How long a stopping node tries to take itself out of the cluster's list."""
 
 log = structlog.get_logger(__name__)
 
@@ -236,8 +238,9 @@ class Node:
     async def _leave_cluster(self) -> None:
         """Take our row with us; if the database is away, the others forget us in time."""
         if self._identity is not None:
-            with contextlib.suppress(StoreError):
-                await self.store.forget(self._identity.id)
+            with contextlib.suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(_FAREWELL_S):
+                    await self.store.forget(self._identity.id)
 
     def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
