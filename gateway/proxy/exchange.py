@@ -266,7 +266,8 @@ class Exchange:
                 connection.end_body(chunked=chunked)
             elif self._body_size > self._proxy.buffer_limit_bytes:
                 self._stop_keeping_body()
-            self._downstream.resume_body()
+            if not connection.writing_paused:
+                self._downstream.resume_body()
         else:
             connection.send_request(self, message, self._service)
 
@@ -364,6 +365,8 @@ class Exchange:
         self.status = head.status
         self.upstream_keep_alive = head.keep_alive
         self._from_upstream = True
+        if ended:
+            self._upstream = None  # back in its pool: not to be held back for this client
         self.egress_bytes += self._downstream.begin_response(
             head.status_text,
             self._response_lines(head),
@@ -372,14 +375,14 @@ class Exchange:
             ended=ended,
         )
         if ended:
-            self._upstream = None
             self._end()
 
     def on_response_body(self, pieces: list[bytes], *, ended: bool) -> None:
         """Relay more of the body."""
-        self.egress_bytes += self._downstream.continue_response(pieces, ended=ended)
         if ended:
             self._upstream = None
+        self.egress_bytes += self._downstream.continue_response(pieces, ended=ended)
+        if ended:
             self._end()
 
     def on_response_cut(self, reason: str) -> None:

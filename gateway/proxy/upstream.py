@@ -40,12 +40,12 @@ class UpstreamConnection(asyncio.Protocol):
         "_requests",
         "_service",
         "_wheel",
-        "_writing_paused",
         "deadline",
         "pool",
         "pool_key",
         "slot_at",
         "transport",
+        "writing_paused",
     )
 
     transport: asyncio.Transport
@@ -68,7 +68,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._in_body = False
         self._body_left = 0
         self._decoder: ChunkedDecoder | None = None
-        self._writing_paused = False
+        self.writing_paused = False  # this upstream takes no more for now
 
     @property
     def reused(self) -> bool:
@@ -100,7 +100,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Mark the end of the request body; from now on a response is due."""
         if chunked:
             self.transport.write(LAST_CHUNK)
-        if not self._writing_paused:
+        if not self.writing_paused:
             self._expect_read()
 
     def pause_reading(self) -> None:
@@ -152,14 +152,14 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Hold back the request body: this upstream is slower than the client."""
-        self._writing_paused = True
+        self.writing_paused = True
         if self._exchange is not None:
             self._set_deadline(self._service.write_timeout_s)
             self._exchange.on_upstream_full()
 
     def resume_writing(self) -> None:
         """Let the request body come again."""
-        self._writing_paused = False
+        self.writing_paused = False
         exchange = self._exchange
         if exchange is not None:
             if exchange.request_complete:
@@ -260,7 +260,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._in_body = False
         self._decoder = None
         limit = self._pools.requests_limit
-        if keep_alive and not self._writing_paused and (not limit or self._requests < limit):
+        if keep_alive and not self.writing_paused and (not limit or self._requests < limit):
             self.rest()
         else:
             self.close()
