@@ -7,6 +7,8 @@ ahead (pipelining) stays in the buffer until its turn. uvicorn makes these from 
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +21,7 @@ from gateway.proxy.http1 import (
     ChunkedDecoder,
     MessageError,
     RequestHead,
+    check_host,
     chunk,
     parse_request_head,
 )
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
     from gateway.proxy.proxy import Proxy
 
 _LINGER_S = 2.0
+_NOT_SERVED = frozenset({b"CONNECT", b"TRACE"})
+_HALF_CLOSED_S = 1.0
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER with no time to linger
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -126,9 +132,10 @@ class DownstreamConnection(asyncio.Protocol):
             exchange.on_client_gone()
 
     def eof_received(self) -> bool:
-        """Keep the way back open while a response is due: a client may half-close after asking."""
+        """Keep the way back open for a moment: a client may half-close after asking, or be gone."""
         if self._exchange is not None and self._reading is _AHEAD:
             self._closing_after = True
+            self._set_deadline(_HALF_CLOSED_S)
             return True
         return False
 
@@ -172,15 +179,15 @@ class DownstreamConnection(asyncio.Protocol):
             self._refuse(MessageError("request head took too long", 408))
         elif self._reading is _BODY and self._exchange is not None:
             self._time_out_body(self._exchange)
-        elif self._exchange is None and not self._writing_paused:
-            self._transport.close()  # idle
+        elif self._exchange is None and self._reading is _HEAD and not self._writing_paused:
+            self._finish()  # idle
         else:
             self._close()
 
     def shutdown(self) -> None:
         """Close now when idle, else after the current response (called by uvicorn on stop)."""
         if self._exchange is None:
-            self._transport.close()
+            self._finish()
         else:
             self._closing_after = True
 
@@ -254,13 +261,14 @@ class DownstreamConnection(asyncio.Protocol):
         self._set_deadline(self._proxy.settings.body_timeout_s)
         if self._decoder is not None:
             pieces, self._buffer = self._decoder.feed(data)
+            payload = _joined(pieces)
             ended = self._decoder.finished
         else:
-            pieces, self._buffer = [data[: self._body_left]], data[self._body_left :]
-            self._body_left -= len(pieces[0])
+            payload, self._buffer = data[: self._body_left], data[self._body_left :]
+            self._body_left -= len(payload)
             ended = self._body_left == 0
-        for piece in pieces:
-            exchange.on_request_body(piece)
+        if payload:
+            exchange.on_request_body(payload)
         if self._body_limit_passed(exchange):
             raise MessageError("request body too large", 413)
         if ended:
@@ -324,6 +332,7 @@ class DownstreamConnection(asyncio.Protocol):
             framing = b"\r\nTransfer-Encoding: chunked"
             self._chunked_response = True
         if self._closing_after or self._reading is _BODY:
+            self._closing_after = True
             framing += b"\r\nConnection: close"
         elif self._http10:
             framing += b"\r\nConnection: keep-alive"
@@ -344,7 +353,9 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _add_body(self, parts: list[bytes], pieces: list[bytes], ended: bool) -> None:
         if self._chunked_response:
-            parts.extend(chunk(piece) for piece in pieces if piece)
+            payload = _joined(pieces)
+            if payload:
+                parts.append(chunk(payload))
             if ended:
                 parts.append(LAST_CHUNK)
         else:
@@ -353,6 +364,9 @@ class DownstreamConnection(asyncio.Protocol):
     def cut_response(self) -> None:
         """Close so that the client sees an unfinished body."""
         self._exchange = None
+        if self._http10:  # it may take a good close for the end of the body
+            connected: socket.socket = self._transport.get_extra_info("socket")
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._close()
 
     def end_exchange(self) -> None:
@@ -363,7 +377,7 @@ class DownstreamConnection(asyncio.Protocol):
         if self._reading is not _AHEAD:
             self._linger()  # the body was not read to its end
         elif self._closing_after:
-            self._transport.close()
+            self._finish()
         else:
             self._reading = _HEAD
             if self._writing_paused:
@@ -413,7 +427,14 @@ class DownstreamConnection(asyncio.Protocol):
         self._resume()
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        self._set_deadline(_LINGER_S)
+        body_timeout_s = self._proxy.settings.body_timeout_s
+        self._set_deadline(body_timeout_s if self._writing_paused else _LINGER_S)
+
+    def _finish(self) -> None:
+        """Close once everything is sent; a client that takes nothing is waited for only so long."""
+        self._reading = _NOTHING
+        self._set_deadline(self._proxy.settings.body_timeout_s)
+        self._transport.close()
 
     def _close(self) -> None:
         self._reading = _NOTHING
@@ -425,19 +446,23 @@ class DownstreamConnection(asyncio.Protocol):
             self._proxy.wheel.watch(self)
 
 
+def _joined(pieces: list[bytes]) -> bytes:
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
 def request_target(head: RequestHead) -> RequestTarget:
     """Split the target into host, raw path, and query with its ``?`` (RFC 9112 section 3.2).
 
     :raises MessageError: for the forms that a gateway does not serve.
     """
     target = head.target
-    if head.method in (b"CONNECT", b"TRACE"):
+    if head.method in _NOT_SERVED:
         raise MessageError(f"method {head.method.decode()} is not served", 405)
     host = head.host
     if not target.startswith(b"/"):
         host, target = _absolute_form(target)
     path, mark, query = target.partition(b"?")
-    return RequestTarget(host, path, mark + query)
+    return host, path, mark + query
 
 
 def _absolute_form(target: bytes) -> tuple[bytes, bytes]:
@@ -447,6 +472,7 @@ def _absolute_form(target: bytes) -> tuple[bytes, bytes]:
         raise MessageError("malformed request target")
     end = min((i for i in (rest.find(b"/"), rest.find(b"?")) if i >= 0), default=len(rest))
     host, path = rest[:end], rest[end:]
-    if not host or b"@" in host:
+    if not host:
         raise MessageError("malformed request target")
+    check_host(host)
     return host, path if path.startswith(b"/") else b"/" + path

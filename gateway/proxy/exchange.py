@@ -9,6 +9,7 @@ An exchange keeps what it resolved from one snapshot until its end, whatever is 
 
 from __future__ import annotations
 
+import re
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _NOT_REPEATED = frozenset({b"POST", b"PATCH", b"LOCK"})
 """Methods that are not sent twice once a byte of them is out (proxying.md section 5)."""
+
+_TAKES_TRAILERS = re.compile(rb"(?i)(?:^|,)[ \t]*trailers[ \t]*(?:[;,]|$)")
 
 CLIENT_GONE = 499
 
@@ -82,12 +85,8 @@ class Client(NamedTuple):
     port: int
 
 
-class RequestTarget(NamedTuple):
-    """Where a request wants to go: host with port as sent, raw path, query with its ``?``."""
-
-    host: bytes
-    path: bytes
-    query: bytes
+RequestTarget = tuple[bytes, bytes, bytes]
+"""Where a request wants to go: host with port as sent, raw path, query with its ``?``."""
 
 
 class Exchange:
@@ -250,6 +249,7 @@ class Exchange:
         if self._over:
             return
         if failure.unresolved:
+            self._chosen_at = 0.0  # without an address, nothing was chosen (proxying.md section 3)
             self._fail_try(503, errors.NO_ADDRESS, may_repeat=True)
         else:
             self._fail_try(504 if failure.timed_out else 502, None, may_repeat=True)
@@ -309,7 +309,7 @@ class Exchange:
         lines = self._proxy.forwarded_lines(
             client, special.get(b"x-forwarded-for"), special.get(b"via")
         )
-        if b"trailers" in special.get(b"te", b"").lower():
+        if _TAKES_TRAILERS.search(special.get(b"te", b"")):
             lines += b"\r\nTE: trailers"
         if b"trailer" in special:
             lines += b"\r\nTrailer: " + special[b"trailer"]
@@ -465,7 +465,8 @@ class Exchange:
         if status == 426:
             self.answer(426, extra=b"\r\nConnection: Upgrade\r\nUpgrade: TLS/1.2, HTTP/1.1")
             return
-        location = b"https://" + host_without_port(self.host).lower() + self.head.target
+        host = host_without_port(self.host).lower()
+        location = b"https://" + host + self._path + self._query
         self.answer(status, "", extra=b"\r\nLocation: " + location)
 
     # -- the end
