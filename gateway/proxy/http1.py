@@ -159,7 +159,7 @@ def parse_request_head(data: bytes, limits: HeadLimits) -> RequestHead | None:
             head.body_length = 0
             head.keep_alive = True
             head.expect_continue = False
-            _check_host(head.host)
+            check_host(head.host)
             return head
     _read_request_special(head, parts)
     return head
@@ -277,12 +277,13 @@ def _host_of(head: RequestHead, special: dict[bytes, bytes]) -> bytes:
         if head.minor == b"1":
             raise MessageError("missing Host")
         return b""
-    _check_host(host)
+    check_host(host)
     return host
 
 
 @lru_cache(maxsize=4096)  # a node serves few hosts, and this is asked for each request
-def _check_host(host: bytes) -> None:
+def check_host(host: bytes) -> None:
+    """Raise MessageError unless ``host`` is a name or address with or without a port."""
     if _HOST.fullmatch(host) is None:
         raise MessageError("malformed Host")
 
