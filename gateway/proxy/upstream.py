@@ -123,6 +123,7 @@ class UpstreamConnection(asyncio.Protocol):
     def close(self) -> None:
         """Close at once; the exchange, if any, is not told."""
         self._exchange = None
+        self.pool.idle.pop(self, None)  # now: the transport tells of its end only later
         self.transport.abort()
 
     # -- asyncio.Protocol
@@ -148,6 +149,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Close our side as well: half-open connections serve no one."""
+        self.pool.idle.pop(self, None)
         return False
 
     def pause_writing(self) -> None:
