@@ -1,0 +1,96 @@
+"""A proxy on a free port, in this process and without a database: its rows are given by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+from gateway.entities import Row
+from gateway.listener import open_socket
+from gateway.metrics.traffic import TrafficMetrics
+from gateway.proxy.downstream import DownstreamConnection
+from gateway.proxy.proxy import Proxy
+from gateway.settings import NodeSettings
+from gateway.snapshot import SnapshotApplier
+from tests.snapshot.rows import change_load, full_load, route, service
+
+from .peers import Client, Response, Upstream, eventually
+
+Tables = dict[str, list[Row]]
+
+
+def one_route(upstream: Upstream | int, *, to: Any = None, **of_route: Any) -> Tables:
+    """A service at ``upstream`` with the fields ``to``, and a route to it, by default for all."""
+    port = upstream if isinstance(upstream, int) else upstream.port
+    orders = service(**({"name": "orders", "port": port} | (to or {})))
+    return {
+        "services": [orders],
+        "routes": [route(orders, **({"name": "all", "paths": ["/"]} | of_route))],
+    }
+
+
+class Gateway:
+    """The running proxy."""
+
+    def __init__(self, **settings: Any) -> None:
+        loop = asyncio.get_running_loop()
+        self.settings = NodeSettings(**settings)
+        self.traffic = TrafficMetrics()
+        self.proxy = Proxy(self.settings, loop, self.traffic)
+        self.applier = SnapshotApplier(self.proxy.use)
+        self.connections: set[DownstreamConnection] = set()
+        self.clients: list[Client] = []
+        self._errors: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _, context: self._errors.append(context))
+
+    async def start(self, tables: Tables) -> None:
+        await self.applier.apply(full_load(tables))
+        assert self.applier.bad_entities() == []
+        self.proxy.start()
+        listening = open_socket("proxy", "127.0.0.1", 0, backlog=128)
+        self.port: int = listening.getsockname()[1]
+        self._server = await asyncio.get_running_loop().create_server(
+            partial(
+                DownstreamConnection,
+                self.proxy,
+                server_state=SimpleNamespace(connections=self.connections),
+            ),
+            sock=listening,
+        )
+
+    async def change(self, tables: Tables, deleted: Mapping[str, list[Any]] | None = None) -> None:
+        await self.applier.apply(change_load(tables, deleted))
+
+    async def connect(self, *, receive_buffer: int | None = None) -> Client:
+        client = await Client.connect(self.port, receive_buffer=receive_buffer)
+        self.clients.append(client)
+        return client
+
+    async def ask(self, request: bytes, method: str = "GET") -> Response:
+        """The response to a request on a connection of its own."""
+        client = await self.connect()
+        response = await client.ask(request, method)
+        await client.close()
+        return response
+
+    def codes(self) -> dict[tuple[str, int, bool], int]:
+        """Requests counted: (route, status, whether the upstream answered) → number."""
+        return {
+            (traffic.route, *key): number
+            for traffic in self.traffic
+            for key, number in traffic.codes.items()
+        }
+
+    async def stop(self) -> None:
+        """Stop; fails if a connection outlives its client, or if anything raised unnoticed."""
+        try:
+            for client in self.clients:
+                await client.reset()
+            await eventually(lambda: not self.connections)
+        finally:
+            self._server.close()
+            await self.proxy.stop()
+        assert self._errors == []

@@ -1,0 +1,66 @@
+"""Rows as the Admin API stores them, and the loads that bring them to a node."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from gateway.entities import ENTITIES, Row
+from gateway.store.source import Batch, Load, VersionMark
+
+EPOCH = uuid4()
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def row(table: str, **given: Any) -> Row:
+    """The row of an entity, with all defaults."""
+    entity_type = ENTITIES[table]
+    return entity_type.to_row(entity_type.validate(entity_type.expand(given, "create")))
+
+
+def service(**given: Any) -> Row:
+    return row("services", **({"host": "127.0.0.1"} | given))
+
+
+def route(service: Row | None, **given: Any) -> Row:
+    if service is not None:
+        given["service"] = {"id": str(service["id"])}
+    return row("routes", **given)
+
+
+def upstream(name: str, **given: Any) -> Row:
+    return row("upstreams", name=name, **given)
+
+
+def target(upstream: Row, address: str, **given: Any) -> Row:
+    return row("targets", upstream={"id": str(upstream["id"])}, target=address, **given)
+
+
+def full_load(tables: Mapping[str, list[Row]], version: int = 1) -> Load:
+    """All there is."""
+    return _load("full", version, (Batch(t, tables[t], []) for t in ENTITIES if t in tables))
+
+
+def change_load(
+    tables: Mapping[str, list[Row]],
+    deleted: Mapping[str, list[UUID]] | None = None,
+    version: int = 2,
+) -> Load:
+    """Rows created or updated, and ids deleted, since the version before."""
+    gone = deleted or {}
+    return _load(
+        "changes",
+        version,
+        (Batch(t, tables.get(t, []), gone.get(t, [])) for t in ENTITIES if t in {*tables, *gone}),
+    )
+
+
+def _load(kind: Any, version: int, batches: Iterable[Batch]) -> Load:
+    return Load(kind, VersionMark(EPOCH, version, NOW), NOW, NOW, _each(batches))
+
+
+async def _each(batches: Iterable[Batch]) -> AsyncIterator[Batch]:
+    for batch in batches:
+        yield batch
