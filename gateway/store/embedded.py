@@ -6,6 +6,8 @@ data readable to all; here the server belongs to one object, and ends when that 
 
 The server listens on a Unix socket in a folder that only its account (and root) may enter, and
 on no network address. It is a session of its own, so Ctrl-C in a terminal does not reach it.
+Started by root, it runs as another account, which owns its data and socket but not the folder
+around them: there it could lay traps for what root writes.
 """
 
 from __future__ import annotations
@@ -64,9 +66,9 @@ class EmbeddedPostgres:
         self._durable = durable
         self._max_connections = max_connections
         self._data = self.directory / "pgdata"
-        self._socket_directory = self.directory
+        self._socket_directory = self.directory / "socket"
         self._account: _Account | None = None
-        self._lock: IO[str] | None = None
+        self._lock: IO[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._log_file = self.directory / "postgres.log"
         self._log_start = 0
@@ -109,36 +111,63 @@ class EmbeddedPostgres:
         if self._process is not None:
             _end(self._process, timeout_s)
             self._process = None
-        if self._socket_directory != self.directory:
+        if self._socket_directory.parent != self.directory:
             shutil.rmtree(self._socket_directory, ignore_errors=True)
-            self._socket_directory = self.directory
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def _take_directory(self) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._account = _account_for(self.directory) if os.geteuid() == 0 else None
-        self._lock = _lock_file(self.directory / "lock")
-        self._give_to_account(self.directory)
-        self._socket_directory = self._choose_socket_directory()
+        if os.geteuid() == 0:
+            self._account = _account_for(self._data if self._data.exists() else self.directory)
+        self._lock = self._lock_directory()
+        self._socket_directory = self._make_socket_directory()
 
-    def _choose_socket_directory(self) -> Path:
-        if len(os.fsencode(self.directory / SOCKET_NAME)) <= SOCKET_PATH_LIMIT_BYTES:
-            return self.directory
-        directory = Path(tempfile.mkdtemp(prefix="gateway-postgres-", dir="/tmp"))
-        self._give_to_account(directory)
-        return directory
+    def _lock_directory(self) -> IO[bytes]:
+        """Lock the directory for the life of this process, however that ends."""
+        file = self._open(self.directory / "lock")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().decode(errors="replace").strip() or "unknown"
+            file.close()
+            raise EmbeddedPostgresError(
+                f"{self.directory} is in use by another `gateway up` (process {owner}): "
+                "stop it, or choose another --data-dir"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()).encode())
+        file.flush()
+        return file
 
-    def _give_to_account(self, directory: Path) -> None:
+    def _make_socket_directory(self) -> Path:
+        beside_data = self.directory / "socket"
+        if len(os.fsencode(beside_data / SOCKET_NAME)) <= SOCKET_PATH_LIMIT_BYTES:
+            return self._make_private(beside_data)
+        return self._make_private(Path(tempfile.mkdtemp(prefix="gateway-postgres-", dir="/tmp")))
+
+    def _make_private(self, directory: Path) -> Path:
+        """Make a folder that only the server's account may enter."""
+        directory.mkdir(mode=0o700, exist_ok=True)
         directory.chmod(0o700)
         if self._account:
             os.chown(directory, self._account.uid, self._account.gid)
+        return directory
+
+    def _open(self, path: Path) -> IO[bytes]:
+        """Open a file of ours for reading and appending, but nothing that it links to."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        if self._account:
+            os.fchown(descriptor, self._account.uid, self._account.gid)
+        return os.fdopen(descriptor, "a+b")
 
     def _let_account_reach(self, binaries: Path) -> None:
         if self._account:
+            self.directory.chmod(0o711)
             _open_install(binaries.parent)
-            for path in (self.directory, binaries):
+            for path in (self._data, self._socket_directory, binaries):
                 _open_ancestors(path, self._account)
 
     def _create_data_once(self, binaries: Path) -> None:
@@ -155,6 +184,7 @@ class EmbeddedPostgres:
         # Made aside and renamed, so that a run that was killed half-way leaves nothing to trip on.
         unfinished = self.directory / "pgdata.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
+        self._make_private(unfinished)
         options = [f"--username={SUPERUSER}", "--auth-local=trust", "--auth-host=reject"]
         options += ["--encoding=UTF8", "--locale=C"]
         options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
@@ -204,8 +234,8 @@ class EmbeddedPostgres:
         if not self._durable:
             options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         arguments = [f"--{name}={value}" for name, value in options.items()]
-        with self._log_file.open("ab") as log:
-            self._log_start = log.tell()
+        with self._open(self._log_file) as log:
+            self._log_start = log.seek(0, os.SEEK_END)
             self._process = subprocess.Popen(  # noqa: S603 - our own binary
                 [binaries / "postgres", "-D", self._data, *arguments],
                 stderr=log,
@@ -265,27 +295,8 @@ def find_binaries() -> Path:
     return binaries
 
 
-def _lock_file(path: Path) -> IO[str]:
-    """Lock the directory for the life of this process, however that ends."""
-    file = path.open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        owner = file.read().strip() or "unknown"
-        file.close()
-        raise EmbeddedPostgresError(
-            f"{path.parent} is in use by another `gateway up` (process {owner}): "
-            "stop it, or choose another --data-dir"
-        ) from None
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
-
-
 def _account_for(directory: Path) -> _Account:
-    """Return the directory's owner, so that a second run finds its data, else a system account."""
+    """Return the owner, so that a second run can read its data; for root's a system account."""
     owner = directory.stat().st_uid
     if owner != 0:
         try:
@@ -329,7 +340,7 @@ def _open_install(install: Path) -> None:
     package = install.parent
     if (install / "bin" / "postgres").stat().st_mode & 0o005 == 0o005:
         return
-    for top in (package, package.with_name(f"{package.name}.libs")):
+    for top in package.parent.glob(f"{package.name}*"):
         for path in (top, *top.rglob("*")):
             mode = path.stat().st_mode & 0o7777
             path.chmod(mode | 0o004 | (0o001 if mode & 0o100 else 0))

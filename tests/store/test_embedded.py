@@ -50,7 +50,7 @@ def test_a_second_start_finds_the_data_of_the_first(server: EmbeddedPostgres) ->
 def test_nothing_listens_on_the_network(server: EmbeddedPostgres) -> None:
     url = server.start()
     assert one(url, "SHOW listen_addresses") == ""
-    assert (server.directory.stat().st_mode & 0o777) == 0o700
+    assert ((server.directory / "socket").stat().st_mode & 0o777) == 0o700
 
 
 def test_what_is_committed_is_on_disk_unless_asked_otherwise(directory: Path) -> None:
@@ -174,6 +174,20 @@ def test_it_runs_as_an_ordinary_user_too(directory: Path) -> None:
             os._exit(0 if (directory / "pgdata").exists() else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert (directory / "pgdata").stat().st_uid == nobody
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has something to lose")
+def test_what_root_writes_does_not_follow_links(server: EmbeddedPostgres, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    for name in ("lock", "postgres.log"):
+        server.directory.mkdir(exist_ok=True)
+        (server.directory / name).unlink(missing_ok=True)
+        (server.directory / name).symlink_to(victim)
+        with pytest.raises(EmbeddedPostgresError, match="symbolic link"):
+            server.start()
+        (server.directory / name).unlink()
+    assert victim.read_text() == "precious"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root meets this")
