@@ -6,6 +6,7 @@ working.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape as html_escape
 from http import HTTPStatus
 
@@ -31,6 +32,9 @@ STATUS_TEXT = {
     status: f"{status} {HTTPStatus(status).phrase}".encode()
     for status in (*MESSAGES, 301, 302, 307, 308)
 }
+
+BY_ROUTER = frozenset({404, 426})
+"""Statuses whose own message is the router's."""
 
 NO_SERVICE = "no Service found with those values"
 NO_TARGET = "failure to get a peer from the ring-balancer"
@@ -66,13 +70,28 @@ _HTML_PAGE = """<!doctype html>
 """
 
 
-def media_type(accept: bytes | None) -> str:
-    """Choose the Content-Type of an error body from an `Accept` value; JSON when nothing fits.
+def body_type(headers: Sequence[tuple[bytes, bytes]], *, by_router: bool) -> str:
+    """Choose the Content-Type of an error body (proxying.md section 4).
+
+    `Accept` decides. Without one, answers of router and balancer are JSON; the others have the
+    type of the request's own body, or are plain text.
+
+    :param headers: the request's, as (lower-case name, value) pairs.
+    """
+    accept = b", ".join(value for name, value in headers if name == b"accept")
+    if accept or by_router:
+        return media_type(accept)
+    own_type = b"".join(value for name, value in headers if name == b"content-type")
+    return media_type(own_type) if own_type else PLAIN
+
+
+def media_type(accept: bytes) -> str:
+    """Return the Content-Type that an `Accept` value asks for; JSON when nothing fits.
 
     The highest ``q`` wins and the first one on ties; ``q=0`` never wins (proxying.md section 4).
     """
     best_quality, best = 0.0, _JSON
-    for media_range in (accept or b"").decode("latin-1").split(","):
+    for media_range in accept.decode("latin-1").split(","):
         name, *parameters = (part.strip().lower() for part in media_range.split(";"))
         quality = _quality(parameters)
         if name and quality > best_quality:

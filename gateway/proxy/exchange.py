@@ -434,8 +434,9 @@ class Exchange:
         self.status = status
         self._head_at = perf_counter()
         self._drop_upstream()
-        accept = b", ".join(v for n, v in self.head.headers() if n == b"accept")
-        content_type = errors.media_type(accept)
+        content_type = errors.body_type(
+            self.head.headers(), by_router=message is not None or status in errors.BY_ROUTER
+        )
         if message is None:
             message = errors.MESSAGES[status]
         body = (

@@ -261,8 +261,8 @@ async def test_a_connection_said_to_close_closes_though_the_request_was_read_aft
 
 async def cut_short(
     gateway: Gateway, upstream: Upstream, begun: bytes, how: str, ask: bytes
-) -> Any:
-    """What the client makes of a response that the upstream begins but does not finish."""
+) -> Client:
+    """A client that has the beginning of a response which the upstream will never finish."""
     upstream.scripted = True
     client = await gateway.connect()
     client.send(ask)

@@ -354,8 +354,6 @@ async def test_with_compat_kong_the_names_are_kongs(
     assert response["Server"] == KONGS
     assert int(response["X-Kong-Upstream-Latency"]) >= 0
     assert int(response["X-Kong-Proxy-Latency"]) >= 0
-    assert (
-        int((await gateway.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"))["X-Kong-Response-Latency"])
-        >= 0
-    )
     assert "gateway" not in str(request.headers + response.headers).lower()
+    unrouted = await gateway.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert int(unrouted["X-Kong-Response-Latency"]) >= 0
