@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -30,8 +31,9 @@ class Pulse:
 
     async def run(self) -> None:
         """Beat until cancelled; a database that is away is said once, and the beat goes on."""
+        await self._report(self._store.join)
         while True:
-            await self.beat()
+            await self._report(self._store.heartbeat)
             self._applied.clear()
             try:
                 async with asyncio.timeout(self._interval_s):
@@ -40,10 +42,9 @@ class Pulse:
                 continue
             await asyncio.sleep(_LEAST_GAP_S)  # a burst of applies is worth one report
 
-    async def beat(self) -> None:
-        """Report once."""
+    async def _report(self, write: Callable[[Heartbeat], Awaitable[None]]) -> None:
         try:
-            await self._store.heartbeat(self._heartbeat())
+            await write(self._heartbeat())
         except StoreError as error:
             if not self._failing:
                 log.warning("heartbeat not written", error=str(error))

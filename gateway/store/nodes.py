@@ -92,6 +92,18 @@ def forget(node_id: UUID) -> Executable:
     return delete(nodes).where(nodes.c.id == node_id)
 
 
+def forget_predecessors(beat: Heartbeat) -> Executable:
+    """Return the statement that removes nodes of this one's name and addresses.
+
+    They cannot live: this one has bound what they listened on.
+    """
+    same = (nodes.c[name] == getattr(beat, name) for name in _PLACE)
+    return delete(nodes).where(nodes.c.id != beat.id, *same)
+
+
+_PLACE = ("name", "proxy_address", "admin_address", "status_address")
+
+
 def view(rows: Sequence[Mapping[str, Any]]) -> ClusterView:
     """Return the cluster that the rows of ``CLUSTER`` describe, at least one."""
     first = rows[0]

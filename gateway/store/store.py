@@ -106,6 +106,15 @@ class Store:
                 await session.execute(nodes.FORGET_UNSEEN)
                 await self._prune(session)
 
+    async def join(self, beat: Heartbeat) -> None:
+        """Write the first heartbeat of a node, in the place of those it succeeds.
+
+        A node that was killed cannot take its row with it. Raises StoreUnavailable.
+        """
+        async with self._session("AUTOCOMMIT") as session:
+            await session.execute(nodes.forget_predecessors(beat))
+            await session.execute(nodes.report(beat))
+
     async def forget(self, node_id: UUID) -> None:
         """Remove a node that has stopped from the cluster. Raises StoreUnavailable."""
         async with self._session("AUTOCOMMIT") as session:

@@ -422,6 +422,15 @@ async def test_a_node_that_stops_is_forgotten_and_a_silent_one_after_an_hour(
     assert not names & {stopped.id, silent.id}
 
 
+async def test_a_node_that_joins_takes_the_place_of_one_that_was_killed(store: Store) -> None:
+    killed, neighbour = heartbeat(name="a"), heartbeat(name="b")
+    for beat in (killed, neighbour):
+        await store.join(beat)
+    successor = heartbeat(name="a")
+    await store.join(successor)
+    assert [node.id for node in (await store.cluster()).nodes] == [successor.id, neighbour.id]
+
+
 @asynccontextmanager
 async def started(settings: NodeSettings) -> AsyncIterator[Store]:
     store = Store(settings)
