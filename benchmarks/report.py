@@ -24,10 +24,9 @@ _HEADINGS = ("contender", "requests/s", "p50 ms", "p99 ms", "CPU µs", "RSS MB",
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Results that belong side by side; ratios are to the `baseline` contender's requests/s."""
+    """Results that belong side by side."""
 
     title: str
-    baseline: str
     results: Sequence[Result]
 
 
@@ -79,7 +78,6 @@ def _markdown(report: Report) -> Iterator[str]:
 
 
 def _rows(scenario: Scenario) -> Iterator[tuple[str, ...]]:
-    baseline = next(r for r in scenario.results if r.contender == scenario.baseline)
     for result in scenario.results:
         yield (
             result.contender,
@@ -89,7 +87,7 @@ def _rows(scenario: Scenario) -> Iterator[tuple[str, ...]]:
             f"{result.cpu_us_per_request:.1f}",
             f"{result.rss_mb:.0f}",
             str(result.errors),
-            f"{result.requests_per_s / baseline.requests_per_s:.2f}",
+            f"{result.ratio:.2f}",
         )
 
 

@@ -62,8 +62,7 @@ def _scenarios(
     nginx = peers[0]
 
     def scenario(title: str, contenders: Sequence[Contender], path: str = "/") -> Scenario:
-        results = measure(contenders, path, load_core, effort)
-        return Scenario(title, results[-1].contender, results)
+        return Scenario(title, measure(contenders, path, load_core, effort))
 
     yield scenario("One route, 100-byte body", [plain, *reversed(peers)])
     yield scenario("One route, 10 KB body", [plain, nginx], "/10k")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from statistics import median
 
 from benchmarks.load import Figures, run_load
 from benchmarks.processes import Pinned
@@ -34,10 +34,14 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The medians of one contender in one scenario."""
+    """The medians of one contender in one scenario.
+
+    `ratio` compares its requests/s with the last contender's, round by round.
+    """
 
     contender: str
     requests_per_s: float
+    ratio: float
     p50_ms: float
     p99_ms: float
     cpu_us_per_request: float
@@ -49,13 +53,14 @@ def measure(
     contenders: Sequence[Contender], path: str, load_core: int, effort: Effort
 ) -> list[Result]:
     """Load each contender in turn, round after round, so that drift meets all alike."""
-    rounds: Mapping[str, list[_Round]] = {contender.name: [] for contender in contenders}
     for contender in contenders:
         _run_round(contender, path, load_core, WARM_UP_S)
-    for _ in range(effort.rounds):
-        for contender in contenders:
-            rounds[contender.name].append(_run_round(contender, path, load_core, effort.round_s))
-    return [_result(contender, rounds[contender.name]) for contender in contenders]
+    rounds = [
+        [_run_round(contender, path, load_core, effort.round_s) for contender in contenders]
+        for _ in range(effort.rounds)
+    ]
+    own = list(zip(*rounds, strict=True))
+    return [_result(contender, own[i], own[-1]) for i, contender in enumerate(contenders)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +77,16 @@ def _run_round(contender: Contender, path: str, load_core: int, duration_s: floa
         return _Round(figures, contender.server.cpu_s() - before)
 
 
-def _result(contender: Contender, rounds: Sequence[_Round]) -> Result:
+def _result(contender: Contender, rounds: Sequence[_Round], baseline: Sequence[_Round]) -> Result:
     figures = [r.figures for r in rounds]
+    pairs = zip(figures, (r.figures for r in baseline), strict=True)
     return Result(
         contender=contender.name,
-        requests_per_s=statistics.median(f.requests_per_s for f in figures),
-        p50_ms=statistics.median(f.p50_ms for f in figures),
-        p99_ms=statistics.median(f.p99_ms for f in figures),
-        cpu_us_per_request=statistics.median(1e6 * r.cpu_s / r.figures.requests for r in rounds),
+        requests_per_s=median(f.requests_per_s for f in figures),
+        ratio=median(f.requests_per_s / other.requests_per_s for f, other in pairs),
+        p50_ms=median(f.p50_ms for f in figures),
+        p99_ms=median(f.p99_ms for f in figures),
+        cpu_us_per_request=median(1e6 * r.cpu_s / r.figures.requests for r in rounds),
         rss_mb=contender.server.rss_bytes() / 1e6,
         errors=sum(f.errors for f in figures),
     )
