@@ -30,7 +30,7 @@ from gateway.metrics.exposition import Exposition
 from gateway.metrics.traffic import TrafficMetrics
 from gateway.proxy.downstream import DownstreamConnection
 from gateway.proxy.proxy import Proxy
-from gateway.settings import NodeSettings
+from gateway.settings import NodeSettings, named
 from gateway.snapshot import SnapshotApplier
 from gateway.status.app import create_app as create_status_app
 from gateway.status.facts import BadEntity, ConnectionCounts, NodeIdentity
@@ -138,7 +138,9 @@ class Node:
     async def stop(self) -> None:
         """Drain the listeners, then end everything else; safe after a failed start."""
         self.draining = self.proxy.draining = True
-        await asyncio.gather(*(listener.stop() for listener in self._listeners))
+        status, working = self._listeners[:1], self._listeners[1:]
+        for listeners in (working, status):  # the status listener tells of the draining
+            await asyncio.gather(*(listener.stop() for listener in listeners))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -212,7 +214,10 @@ class Node:
     async def _open_store(self) -> None:
         """Make sure that the database answers and has the schema this software knows."""
         url = self.settings.database_url.get_secret_value()
-        found = await asyncio.to_thread(migrate.check, url)
+        try:
+            found = await asyncio.to_thread(migrate.check, url)
+        except migrate.MigrationError as error:
+            raise StartError(f"{named('database_url')}: {error}") from error
         if found.state is not migrate.SchemaState.UP_TO_DATE:
             raise StartError(found.message)
         await self.store.start()

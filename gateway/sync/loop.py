@@ -86,9 +86,8 @@ class SyncLoop:
 
     async def first_load(self) -> None:
         """Load and apply everything. Raises StoreError, and what the applier raises."""
-        error = await self._try_to_sync()
-        if error:
-            raise error
+        await self._sync()
+        self._note_success()
 
     async def run(self) -> None:
         """Keep the node at the newest version until cancelled."""
