@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -65,12 +67,18 @@ class SharedSettings(BaseSettings):
 
 
 def _is_postgresql(url: str) -> bool:
+    """Tell whether the driver understands the URL; what it does not, its errors would quote.
+
+    A password with an @ of its own would end at that, and the rest pass for the host.
+    """
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError:
+        conninfo_to_dict(url)
+    except (ValueError, ProgrammingError):
         return False
-    return parts.scheme in ("postgres", "postgresql") and port != 0
+    is_postgresql = parts.scheme in ("postgres", "postgresql")
+    return is_postgresql and port != 0 and parts.netloc.count("@") <= 1
 
 
 class NodeSettings(SharedSettings):
@@ -176,7 +184,10 @@ class NodeSettings(SharedSettings):
     @classmethod
     def _is_postgresql_url(cls, url: SecretStr) -> SecretStr:
         if url.get_secret_value() and not _is_postgresql(url.get_secret_value()):
-            raise ValueError("must look like postgresql://user:password@host:port/database")
+            raise ValueError(
+                "must look like postgresql://user:password@host:port/database, "
+                "with %XX for special characters in the password"
+            )
         return url
 
     @model_validator(mode="after")
