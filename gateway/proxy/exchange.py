@@ -487,8 +487,9 @@ class Exchange:
         ended_at = perf_counter()
         traffic = self._traffic
         if traffic is None:
-            unmatched = self._proxy.traffic.unmatched
-            unmatched[self.status] = unmatched.get(self.status, 0) + 1
+            metrics = self._proxy.traffic
+            codes = metrics.unmatched if self.status == 404 else metrics.refused
+            codes[self.status] = codes.get(self.status, 0) + 1
             return
         key = (self.status, self._from_upstream)
         traffic.codes[key] = traffic.codes.get(key, 0) + 1

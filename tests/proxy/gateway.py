@@ -84,6 +84,9 @@ class Gateway:
             for key, number in traffic.codes.items()
         }
 
+    def idle_upstream_connections(self) -> int:
+        return sum(len(pool.idle) for pool in self.proxy.pools._pools.values())
+
     async def stop(self) -> None:
         """Stop; fails if a connection outlives its client, or if anything raised unnoticed."""
         try:

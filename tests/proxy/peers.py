@@ -10,7 +10,7 @@ import asyncio
 import socket
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import h11
@@ -280,13 +280,56 @@ class Upstream:
             peer.send(self.answer(request) if callable(self.answer) else self.answer)
 
 
-def chunks(body: bytes, size: int) -> Iterator[bytes]:
-    """``body`` in pieces of ``size``."""
-    return (body[start : start + size] for start in range(0, len(body), size))
-
-
 async def eventually(condition: Callable[[], object]) -> None:
     """Wait for what announces itself by no event."""
     async with asyncio.timeout(DEADLINE_S):
         while not condition():  # noqa: ASYNC110 - there is nothing to wait on
             await asyncio.sleep(0.001)
+
+
+async def unchanging(value: Callable[[], object]) -> None:
+    """Wait until a value has stayed the same for a while: what does not happen sends no event."""
+    async with asyncio.timeout(DEADLINE_S):
+        unchanged = 0
+        while unchanged < 20:
+            before = value()
+            await asyncio.sleep(0.005)
+            unchanged = unchanged + 1 if value() == before else 0
+
+
+class Pouring:
+    """Sends the same piece again and again, as fast as the other side takes it."""
+
+    def __init__(self, peer: Peer, piece: bytes, times: int) -> None:
+        self._sent = 0
+        self._task = asyncio.create_task(self._pour(peer, piece, times))
+
+    async def _pour(self, peer: Peer, piece: bytes, times: int) -> None:
+        while self._sent < times:
+            peer.send(piece)
+            await peer.writer.drain()
+            self._sent += 1
+
+    async def stalled(self) -> None:
+        """Wait until nothing more is taken, or all has been."""
+        await unchanging(lambda: self._sent)
+
+    def done(self) -> bool:
+        return self._task.done()
+
+    async def end(self) -> None:
+        """Wait until all is sent; raises what sending raises."""
+        async with asyncio.timeout(DEADLINE_S):
+            await self._task
+
+    def cancel(self) -> None:
+        self._task.cancel()
+
+
+async def drink(peer: Peer, size: int) -> None:
+    """Read so many bytes, and drop them."""
+    async with asyncio.timeout(DEADLINE_S):
+        while size:
+            data = await peer.reader.read(min(size, 1 << 18))
+            assert data
+            size -= len(data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 from .conftest import StartGateway
 from .gateway import Gateway, one_route
-from .peers import OK, Client, Request, Upstream, eventually
+from .peers import OK, Client, Pouring, Upstream, drink, eventually, unchanging
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 HEAD = b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -18,6 +17,7 @@ GET_1_0 = b"GET / HTTP/1.0\r\n\r\n"
 CHUNKED_POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 MEGABYTE = 1 << 20
+PIECE = bytes(1 << 16)
 
 
 # -- requests
@@ -350,33 +350,6 @@ async def test_a_response_longer_than_it_said_reaches_nobody(gateway: Gateway, u
 # -- back-pressure
 
 
-async def stalled(progress: list[int]) -> None:
-    """Wait until the last number has not changed for a while."""
-    unchanged = 0
-    while unchanged < 20:
-        before = len(progress)
-        await asyncio.sleep(0.005)
-        unchanged = unchanged + 1 if len(progress) == before else 0
-
-
-async def pour(peer: Any, size: int, progress: list[int]) -> None:
-    """Send ``size`` bytes as fast as the other side takes them."""
-    piece = bytes(65_536)
-    for sent in range(0, size, len(piece)):
-        peer.send(piece)
-        await peer.writer.drain()
-        progress.append(sent)
-
-
-async def drink(peer: Any, size: int) -> None:
-    """Read ``size`` bytes."""
-    async with asyncio.timeout(10):
-        while size:
-            data = await peer.reader.read(min(size, 1 << 18))
-            assert data
-            size -= len(data)
-
-
 @pytest.mark.both_loops
 async def test_a_slow_client_holds_the_upstream_back(
     start_gateway: StartGateway, upstream: Upstream
@@ -389,13 +362,12 @@ async def test_a_slow_client_holds_the_upstream_back(
     peer = await upstream.accept()
     await peer.request()
     peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
-    progress: list[int] = []
-    pouring = asyncio.create_task(pour(peer, size, progress))
-    await stalled(progress)
+    pouring = Pouring(peer, PIECE, size // len(PIECE))
+    await pouring.stalled()
     assert not pouring.done()  # the rest is held back, however large the kernel's buffers
     await client.reader.readuntil(b"\r\n\r\n")
     await drink(client, size)
-    await pouring
+    await pouring.end()
     assert (await ask_scripted(client, peer)).body == b"ok"
 
 
@@ -420,14 +392,13 @@ async def test_a_slow_upstream_holds_the_client_back(
     client = await gateway.connect()
     head = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size
     client.send(head + bytes(MEGABYTE))
-    progress: list[int] = []
-    pouring = asyncio.create_task(pour(client, size - MEGABYTE, progress))
+    pouring = Pouring(client, PIECE, (size - MEGABYTE) // len(PIECE))
     peer = await upstream.accept()
-    await stalled(progress)
+    await pouring.stalled()
     assert not pouring.done()
     await peer.reader.readuntil(b"\r\n\r\n")
     await drink(peer, size)
-    await pouring
+    await pouring.end()
     peer.send(OK)
     assert (await client.response()).body == b"ok"
 
@@ -447,22 +418,16 @@ async def test_a_client_that_takes_no_answers_gets_no_more_of_them(
     gateway = await start_gateway(one_route(upstream), buffer_limit_bytes=65_536)
     whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % MEGABYTE + bytes(MEGABYTE)
     client = await gateway.connect(receive_buffer=4096)
-    asked = 100
+    upstream.answer = whole
+    asked = 60
     client.send(GET * asked)
-    progress: list[int] = []
-
-    def counted(request: Request) -> bytes:
-        progress.append(1)
-        return whole
-
-    upstream.answer = counted
-    await eventually(lambda: progress)
-    await stalled(progress)
-    assert len(progress) < 50
+    await eventually(lambda: upstream.requests)
+    await unchanging(lambda: len(upstream.requests))
+    assert len(upstream.requests) < 30  # more than the kernel takes, less than was asked for
     for _ in range(asked):
         await client.reader.readuntil(b"\r\n\r\n")
         await drink(client, MEGABYTE)
-    assert len(progress) == asked
+    assert len(upstream.requests) == asked
 
 
 async def test_a_connection_goes_back_to_its_pool_able_to_read(
@@ -477,12 +442,11 @@ async def test_a_connection_goes_back_to_its_pool_able_to_read(
     peer = await upstream.accept()
     await peer.request()
     peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
-    progress: list[int] = []
-    pouring = asyncio.create_task(pour(peer, size, progress))
-    await stalled(progress)
+    pouring = Pouring(peer, PIECE, size // len(PIECE))
+    await pouring.stalled()
     await client.reader.readuntil(b"\r\n\r\n")
     await drink(client, size - 1000)
-    await pouring
+    await pouring.end()
     other = await gateway.connect()
     assert (await ask_scripted(other, peer)).body == b"ok"
 
@@ -493,8 +457,9 @@ async def test_a_connection_goes_back_to_its_pool_able_to_read(
 @pytest.mark.both_loops
 @pytest.mark.parametrize("how", ["close", "reset"])
 async def test_a_client_gone_while_waiting_releases_the_upstream(
-    gateway: Gateway, upstream: Upstream, how: str
+    gateway: Gateway, upstream: Upstream, how: str, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr("gateway.proxy.downstream._HALF_CLOSED_S", 0.01)
     upstream.scripted = True
     client = await gateway.connect()
     client.send(GET)
@@ -520,7 +485,7 @@ async def test_a_client_gone_within_the_response_releases_the_upstream(
     await client.reader.readuntil(b"abc")
     await (client.reset() if how == "reset" else client.close())
     with pytest.raises(ConnectionError):
-        await pour(peer, 1_000_000_000, [])
+        await Pouring(peer, PIECE, 10_000).end()
     await eventually(gateway.codes)
     assert gateway.codes() == {("all", 200, True): 1}
 
