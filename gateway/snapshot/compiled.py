@@ -6,6 +6,7 @@ that the builder can leave out that row and name it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -20,6 +21,10 @@ Row = Mapping[str, Any]
 
 SERVED_PROTOCOLS = frozenset({"http", "https"})
 DEFAULT_PORTS = {"http": 80, "https": 443}
+REDIRECTS = frozenset({301, 302, 307, 308, 426})
+"""How plain HTTP is sent away from a route for HTTPS (router.md section 8)."""
+
+_HOST = re.compile(r"[^\x00-\x20\x7f]+")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +42,7 @@ class Target:
     @classmethod
     def of(cls, host: str, port: int, host_header: str | None = None) -> Target:
         """Make a target; ``host_header`` replaces the target's own name (router.md section 7)."""
+        host = host.removeprefix("[").removesuffix("]")
         address = _address(host)
         name = host_header or (f"[{host}]" if ":" in host else host)
         headers = {
@@ -103,7 +109,7 @@ def compile_service(row: Row) -> Service:
         id=row["id"],
         label=row["name"] or row["host"],
         protocol=protocol,
-        host=row["host"],
+        host=_host(row["host"]),
         path=(row["path"] or "/").encode(),
         retries=_or_default(row["retries"], 5),
         connect_timeout_s=_or_default(row["connect_timeout"], 60_000) / 1000,
@@ -111,7 +117,7 @@ def compile_service(row: Row) -> Service:
         read_timeout_s=_or_default(row["read_timeout"], 60_000) / 1000,
         tls_verify=bool(row["tls_verify"]),
         enabled=row["enabled"],
-        direct=WeightedRoundRobin([(Target.of(row["host"], row["port"]), 1)]),
+        direct=WeightedRoundRobin([(Target.of(row["host"], _port(row["port"])), 1)]),
     )
 
 
@@ -128,7 +134,7 @@ def compile_route(row: Row) -> RouteRule:
         preserve_host=row["preserve_host"],
         path_handling=row["path_handling"] or "v0",
         https_only=protocols == {"https"},
-        https_redirect_status_code=row["https_redirect_status_code"],
+        https_redirect_status_code=_redirect(row["https_redirect_status_code"]),
     )
     return RouteRule(
         id=route.id,
@@ -146,19 +152,23 @@ def compile_route(row: Row) -> RouteRule:
 
 def compile_upstream(row: Row, targets: Mapping[UUID, tuple[str, int]]) -> Upstream:
     """Compile a row of ``upstreams`` with the targets it has."""
+    host_header = None if row["host_header"] is None else _host(row["host_header"])
     return Upstream(
         id=row["id"],
         name=row["name"],
-        host_header=row["host_header"],
+        host_header=host_header,
         targets=targets,
-        balancer=balancer_over(list(targets.values()), row["host_header"]),
+        balancer=balancer_over(list(targets.values()), host_header),
     )
 
 
 def parse_target(row: Row) -> tuple[str, int]:
     """Return a target's ``host:port`` and weight, once it is sure that it can be used."""
     split_target(row["target"])
-    return row["target"], _or_default(row["weight"], 100)
+    weight = _or_default(row["weight"], 100)
+    if weight < 0:
+        raise ValueError(f"weight {weight} is negative")
+    return row["target"], weight
 
 
 def balancer_over(targets: Sequence[tuple[str, int]], host_header: str | None) -> Balancer[Target]:
@@ -171,9 +181,28 @@ def balancer_over(targets: Sequence[tuple[str, int]], host_header: str | None) -
 def split_target(text: str) -> tuple[str, int]:
     """Split ``host:port``, ``ip:port`` or ``[v6]:port``."""
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or not host or int(port) > 65535:
+    if not colon or not port.isdecimal():
         raise ValueError(f"target '{text}' is not host:port")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    return _host(host), _port(int(port))
+
+
+def _host(text: str) -> str:
+    """Return ``text`` if it may stand in a Host header: nothing in it that would end the line."""
+    if _HOST.fullmatch(text) is None:
+        raise ValueError(f"host '{text}' is not a name or an address")
+    return text
+
+
+def _port(port: int) -> int:
+    if not 0 <= port <= 65535:
+        raise ValueError(f"port {port} is not between 0 and 65535")
+    return port
+
+
+def _redirect(status: int) -> int:
+    if status not in REDIRECTS:
+        raise ValueError(f"https_redirect_status_code {status} is none of {sorted(REDIRECTS)}")
+    return status
 
 
 def _address(host: str) -> str | None:

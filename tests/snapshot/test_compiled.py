@@ -1,0 +1,133 @@
+"""Rows compiled to what a request needs, and rows that hand-made SQL has made unusable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.snapshot.compiled import (
+    Target,
+    compile_route,
+    compile_service,
+    compile_upstream,
+    parse_target,
+    split_target,
+)
+from tests.snapshot.rows import route, service, target, upstream
+
+POOL = upstream("pool")
+
+
+def test_a_service_is_kept_in_seconds_and_bytes():
+    row = service(path="/api", connect_timeout=1500, read_timeout=250, retries=0, name="orders")
+    compiled = compile_service(row)
+    assert (compiled.path, compiled.retries, compiled.label) == (b"/api", 0, "orders")
+    assert (compiled.connect_timeout_s, compiled.read_timeout_s) == (1.5, 0.25)
+    assert compiled.direct.pick() is compiled.direct.pick()
+
+
+def test_what_is_null_has_its_default():
+    row = service() | dict.fromkeys(
+        ("name", "path", "retries", "connect_timeout", "write_timeout", "read_timeout")
+    )
+    compiled = compile_service(row)
+    assert (compiled.label, compiled.path, compiled.retries) == ("127.0.0.1", b"/", 5)
+    assert compiled.connect_timeout_s == compiled.write_timeout_s == compiled.read_timeout_s == 60
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "host_header", "http", "https"),
+    [
+        ("a.test", 80, None, b"a.test", b"a.test:80"),
+        ("a.test", 443, None, b"a.test:443", b"a.test"),
+        ("a.test", 8080, None, b"a.test:8080", b"a.test:8080"),
+        ("127.0.0.1", 80, None, b"127.0.0.1", b"127.0.0.1:80"),
+        ("::1", 8080, None, b"[::1]:8080", b"[::1]:8080"),
+        ("[::1]", 80, None, b"[::1]", b"[::1]:80"),
+        ("a.test", 8080, "b.test", b"b.test:8080", b"b.test:8080"),
+        ("a.test", 80, "b.test", b"b.test", b"b.test:80"),
+    ],
+)
+def test_the_host_header_of_a_target(
+    host: str, port: int, host_header: str | None, http: bytes, https: bytes
+):
+    compiled = Target.of(host, port, host_header)
+    assert compiled.host_header == {"http": http, "https": https}
+
+
+@pytest.mark.parametrize(
+    ("host", "address"), [("127.0.0.1", "127.0.0.1"), ("[::1]", "::1"), ("localhost", None)]
+)
+def test_only_a_name_needs_resolving(host: str, address: str | None):
+    assert Target.of(host, 80).address == address
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a.test:80", ("a.test", 80)),
+        ("127.0.0.1:65535", ("127.0.0.1", 65535)),
+        ("[::1]:80", ("[::1]", 80)),
+    ],
+)
+def test_targets_are_split_into_host_and_port(text: str, expected: tuple[str, int]):
+    assert split_target(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a.test", ":80", "a.test:", "a.test:x", "a.test:65536", "a.test:-1", "a\r\nb:80"]
+)
+def test_what_is_no_target(text: str):
+    with pytest.raises(ValueError, match=r"target|port|host"):
+        split_target(text)
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"protocol": "gopher"}, "protocol 'gopher' is not served"),
+        ({"protocol": "grpc"}, "protocol 'grpc' is not served"),
+        ({"port": 65_536}, "port 65536 is not between 0 and 65535"),
+        ({"port": -1}, "port -1 is not between"),
+        ({"host": "a\r\nX-Evil: 1"}, "is not a name or an address"),
+        ({"host": ""}, "is not a name or an address"),
+    ],
+)
+def test_a_service_that_cannot_be_served(columns: dict[str, Any], reason: str):
+    with pytest.raises(ValueError, match=reason):
+        compile_service(service() | columns)
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"protocols": ["grpc"]}, "are not served by this version"),
+        ({"protocols": []}, "are not served by this version"),
+        ({"https_redirect_status_code": 303}, "https_redirect_status_code 303"),
+    ],
+)
+def test_a_route_that_cannot_be_served(columns: dict[str, Any], reason: str):
+    with pytest.raises(ValueError, match=reason):
+        compile_route(route(None, paths=["/"]) | columns)
+
+
+def test_a_negative_weight_is_no_weight():
+    row = target(POOL, "a.test:80")
+    assert parse_target(row | {"weight": None}) == ("a.test:80", 100)
+    with pytest.raises(ValueError, match="weight -1 is negative"):
+        parse_target(row | {"weight": -1})
+
+
+def test_a_host_header_must_stay_on_its_line():
+    with pytest.raises(ValueError, match="is not a name or an address"):
+        compile_upstream(POOL | {"host_header": "a\r\nX-Evil: 1"}, {})
+
+
+@pytest.mark.parametrize(
+    ("protocols", "https_only"),
+    [(["https"], True), (["http"], False), (["http", "https"], False)],
+)
+def test_a_route_for_https_only(protocols: list[str], https_only: bool):
+    compiled = compile_route(route(None, paths=["/"], protocols=protocols))
+    assert compiled.payload.https_only is https_only
