@@ -6,10 +6,13 @@ import asyncio
 import socket
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 _NAMES_LIMIT = 10_000
+_FAILURE_TTL_S = 1.0
+"""How long a name that did not resolve is not asked for again."""
 
 log = structlog.get_logger(__name__)
 
@@ -32,14 +35,16 @@ class Resolver:
     """Resolves names off the event loop.
 
     Only the first request to a name waits for it: an outdated answer is used while it is asked
-    for again, and goes on being used when that fails.
+    for again, and goes on being used when that fails. A name that has IPv4 addresses is reached
+    by those alone, as with Kong's default order.
     """
 
     def __init__(self, *, ttl_s: float, timeout_s: float) -> None:
         self._ttl_s = ttl_s
         self._timeout_s = timeout_s
         self._known: dict[str, _Known] = {}
-        self._lookups: dict[str, asyncio.Task[None]] = {}
+        self._failed_until: dict[str, float] = {}
+        self._lookups: dict[str, asyncio.Task[_Known]] = {}
 
     def known(self, host: str) -> str | None:
         """Return an address of a name resolved before, without waiting; None if there is none."""
@@ -55,9 +60,12 @@ class Resolver:
 
         :raises OSError: when it cannot be resolved in time.
         """
-        if host not in self._known:
-            await asyncio.shield(self._look_up(host))
-        return self._known[host].next_address()
+        known = self._known.get(host)
+        if known is None:
+            if self._failed_until.get(host, 0.0) > time.monotonic():
+                raise OSError(f"{host} did not resolve a moment ago")
+            known = await asyncio.shield(self._look_up(host))
+        return known.next_address()
 
     async def stop(self) -> None:
         """Give up what is being looked up."""
@@ -65,7 +73,7 @@ class Resolver:
             task.cancel()
         await asyncio.gather(*self._lookups.values(), return_exceptions=True)
 
-    def _look_up(self, host: str) -> asyncio.Task[None]:
+    def _look_up(self, host: str) -> asyncio.Task[_Known]:
         task = self._lookups.get(host)
         if task is None:
             task = asyncio.get_running_loop().create_task(
@@ -75,12 +83,14 @@ class Resolver:
             task.add_done_callback(lambda done: self._looked_up(host, done))
         return task
 
-    def _looked_up(self, host: str, task: asyncio.Task[None]) -> None:
+    def _looked_up(self, host: str, task: asyncio.Task[_Known]) -> None:
         self._lookups.pop(host, None)
         if not task.cancelled() and (error := task.exception()) is not None:
+            _bound(self._failed_until)
+            self._failed_until[host] = time.monotonic() + _FAILURE_TTL_S
             log.warning("name not resolved", host=host, error=str(error))
 
-    async def _refresh(self, host: str) -> None:
+    async def _refresh(self, host: str) -> _Known:
         if host in self._known:  # asked again no sooner than after another ttl, should this fail
             self._known[host].fresh_until = time.monotonic() + self._ttl_s
         try:
@@ -89,8 +99,14 @@ class Resolver:
                     host, None, type=socket.SOCK_STREAM
                 )
         except (OSError, TimeoutError, UnicodeError) as error:
-            raise OSError(f"cannot resolve {host}: {error or 'timed out'}") from error
-        addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
-        if len(self._known) >= _NAMES_LIMIT:
-            self._known.clear()
-        self._known[host] = _Known(addresses, time.monotonic() + self._ttl_s)
+            raise OSError(f"cannot resolve {host}: {str(error) or 'timed out'}") from error
+        of_ipv4 = [info for info in found if info[0] == socket.AF_INET]
+        addresses = list(dict.fromkeys(str(info[4][0]) for info in of_ipv4 or found))
+        _bound(self._known)
+        known = self._known[host] = _Known(addresses, time.monotonic() + self._ttl_s)
+        return known
+
+
+def _bound(names: dict[str, Any]) -> None:
+    if len(names) >= _NAMES_LIMIT:
+        names.clear()
