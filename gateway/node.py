@@ -62,6 +62,8 @@ def run_node(settings: NodeSettings) -> int:
     except (StartError, ListenError, StrategyError, StoreError) as error:
         print(f"gateway node: {error}", file=sys.stderr)  # noqa: T201 - the one line to be seen
         return 1
+    except KeyboardInterrupt:  # Ctrl-C before the node took its signals
+        return 128 + signal.SIGINT
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:
@@ -109,11 +111,11 @@ class Node:
 
         Raises StartError, ListenError or StoreError with one line when something is missing.
         """
-        self._take_signals()
         sockets = self._open_sockets()
         self._identity = self._introduce(sockets)
         await self._open_store()
         await self._load()
+        self._take_signals()  # before there is anything to drain, they end the process at once
         self.proxy.start()
         for listener in self._make_listeners(sockets):
             self._tasks.append(await listener.start())
