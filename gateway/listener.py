@@ -12,10 +12,13 @@ import errno
 import math
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+
+from gateway.app_connection import AppConnection, AppLimits
 
 
 class ListenError(Exception):
@@ -27,7 +30,8 @@ def open_socket(
 ) -> socket.socket:
     """Bind the socket of the listener ``name`` and start its queue.
 
-    :param shared: let other nodes bind the same port (SO_REUSEPORT).
+    :param shared: let other nodes bind the same port (SO_REUSEPORT). The queue then starts with the
+        listener only: until then the others are to have all clients.
     :raises ListenError: when the address cannot be had.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -37,7 +41,8 @@ def open_socket(
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listening.bind((host, port))
-        listening.listen(backlog)
+        if not shared:
+            listening.listen(backlog)
     except OSError as error:
         listening.close()
         raise ListenError(_why(name, host, port, error)) from error
@@ -73,10 +78,17 @@ class Listener:
 
     @classmethod
     def of_app(
-        cls, name: str, listening: socket.socket, app: Starlette, drain_s: float
+        cls,
+        name: str,
+        listening: socket.socket,
+        app: Starlette,
+        limits: AppLimits,
+        *,
+        drain_s: float,
+        backlog: int,
     ) -> Listener:
         """Make a listener that serves a Starlette app."""
-        return cls(name, listening, _config(app, "httptools", drain_s))
+        return cls(name, listening, _config(app, partial(AppConnection, limits), drain_s, backlog))
 
     @classmethod
     def of_protocol(
@@ -84,10 +96,12 @@ class Listener:
         name: str,
         listening: socket.socket,
         protocol: Callable[..., asyncio.Protocol],
+        *,
         drain_s: float,
+        backlog: int,
     ) -> Listener:
         """Make a listener whose connections are made by ``protocol``."""
-        return cls(name, listening, _config(_no_app, protocol, drain_s))
+        return cls(name, listening, _config(_no_app, protocol, drain_s, backlog))
 
     @property
     def connections(self) -> set[Any]:
@@ -128,7 +142,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _config(app: Any, http: Any, drain_s: float) -> uvicorn.Config:
+def _config(app: Any, http: Any, drain_s: float, backlog: int) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=http,
@@ -142,6 +156,7 @@ def _config(app: Any, http: Any, drain_s: float) -> uvicorn.Config:
         date_header=True,
         proxy_headers=False,
         timeout_graceful_shutdown=math.ceil(drain_s),
+        backlog=backlog,  # uvicorn starts the queue again with this
     )
 
 

@@ -22,6 +22,7 @@ from uuid import uuid4
 import structlog
 
 from gateway.admin.app import create_app as create_admin_app
+from gateway.app_connection import AppLimits
 from gateway.heartbeat import Pulse
 from gateway.listener import Listener, ListenError, address_of, open_socket
 from gateway.logs import configure_logs
@@ -231,14 +232,34 @@ class Node:
         gc.freeze()
 
     def _make_listeners(self, sockets: dict[str, socket]) -> list[Listener]:
+        settings = self.settings
+        drain_s = settings.shutdown_timeout_s
+        limits = AppLimits(settings.header_limit_bytes, settings.header_timeout_s)
         exposition = Exposition(self, self.traffic, self.applies, self.applier.has_route)
-        drain_s = self.settings.shutdown_timeout_s
         self._proxy_listener = Listener.of_protocol(
-            "proxy", sockets["proxy"], partial(DownstreamConnection, self.proxy), drain_s
+            "proxy",
+            sockets["proxy"],
+            partial(DownstreamConnection, self.proxy),
+            drain_s=drain_s,
+            backlog=settings.listen_backlog,
         )
         return [
-            Listener.of_app("status", sockets["status"], create_status_app(self, exposition), 1),
-            Listener.of_app("admin", sockets["admin"], create_admin_app(self.store, self), drain_s),
+            Listener.of_app(
+                "status",
+                sockets["status"],
+                create_status_app(self, exposition),
+                limits,
+                drain_s=1,
+                backlog=_OTHER_BACKLOG,
+            ),
+            Listener.of_app(
+                "admin",
+                sockets["admin"],
+                create_admin_app(self.store, self),
+                limits,
+                drain_s=drain_s,
+                backlog=_OTHER_BACKLOG,
+            ),
             self._proxy_listener,
         ]
 
