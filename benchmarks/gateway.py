@@ -36,7 +36,8 @@ class Gateway:
         self._core = core
         self._log = home / "node.log"
         self._postgres = EmbeddedPostgres(home / "postgres")
-        self._admin = httpx.Client(base_url=f"http://127.0.0.1:{self._admin_port}", timeout=10)
+        admin_url = f"http://127.0.0.1:{self._admin_port}"
+        self._admin = httpx.Client(base_url=admin_url, timeout=10, trust_env=False)
         self._servers = ExitStack()
 
     def start(self, upstream: int) -> Pinned:
@@ -115,7 +116,7 @@ class Gateway:
         version = found[0] if found else 0
         status_url = f"http://127.0.0.1:{self._status_port}/status"
         deadline = time.monotonic() + APPLY_TIMEOUT_S
-        while httpx.get(status_url).json()["sync"]["applied_version"] < version:
+        while httpx.get(status_url, trust_env=False).json()["sync"]["applied_version"] < version:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"version {version} is not applied after {APPLY_TIMEOUT_S:g} s")
             time.sleep(0.1)

@@ -78,7 +78,8 @@ async def _run_cluster(settings: UpSettings, display: Display) -> None:
     """Start everything in order and watch it; on cancellation stop it in reverse order."""
     data_dir, tell = settings.data_dir, display.tell
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(httpx.AsyncClient())
+        # Only this machine is asked: a proxy named in the environment has no part in it.
+        client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         url = settings.database_url
         if not url.get_secret_value():
             tell(f"starting PostgreSQL in {data_dir}")

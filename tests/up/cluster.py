@@ -75,7 +75,7 @@ class Cluster:
 
     async def request(self, method: str, port: int, path: str, **options: object) -> httpx.Response:
         """Send a request to a port of the cluster."""
-        async with httpx.AsyncClient(timeout=DEADLINE_S) as client:
+        async with httpx.AsyncClient(timeout=DEADLINE_S, trust_env=False) as client:
             return await client.request(method, f"http://127.0.0.1:{port}{path}", **options)
 
     async def served(self, port: int, path: str, status: int = 200) -> httpx.Response:
