@@ -24,8 +24,15 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from gateway import __version__
-from gateway.metrics.apply import ApplyMetrics
-from gateway.metrics.traffic import Histogram, RouteTraffic, TrafficMetrics
+from gateway.metrics.apply import BUCKETS_MS, ApplyMetrics
+from gateway.metrics.traffic import (
+    OWN_BUCKETS_MS,
+    TOTAL_BUCKETS_MS,
+    Bounds,
+    Histogram,
+    RouteTraffic,
+    TrafficMetrics,
+)
 from gateway.settings import Compat
 from gateway.status.facts import NodeFacts
 
@@ -150,7 +157,7 @@ class Exposition:
             ),
         ):
             family = HistogramMetricFamily(self._prefix + name, text)
-            _add_histogram(family, [], histogram)
+            _add_histogram(family, [], BUCKETS_MS, histogram)
             yield family
 
     def _bad_entities(self) -> Metric:
@@ -202,16 +209,22 @@ class Exposition:
             self._requests,
             self._bandwidth,
             lambda routes: self._latency(
-                routes, own, "Time spent in the gateway.", lambda t: t.own_ms
+                own,
+                "Time spent in the gateway.",
+                OWN_BUCKETS_MS,
+                [(traffic, traffic.own_ms) for traffic in routes],
             ),
             lambda routes: self._latency(
-                routes,
                 "upstream_latency_ms",
                 "Time waited for the upstream's response head.",
-                lambda t: t.upstream_ms,
+                TOTAL_BUCKETS_MS,
+                [(traffic, traffic.upstream_ms) for traffic in routes],
             ),
             lambda routes: self._latency(
-                routes, "request_latency_ms", "Time of the whole request.", lambda t: t.request_ms
+                "request_latency_ms",
+                "Time of the whole request.",
+                TOTAL_BUCKETS_MS,
+                [(traffic, traffic.request_ms) for traffic in routes],
             ),
         ]
 
@@ -222,10 +235,10 @@ class Exposition:
             labels=["service", "route", "code", "source", "workspace", "consumer"],
         )
         for traffic in routes:
-            for (code, from_upstream), count in list(traffic.codes.items()):
+            for status, from_upstream, count in traffic.requests():
                 source = "service" if from_upstream else self._own
                 family.add_metric(
-                    [traffic.service, traffic.route, str(code), source, "default", ""], count
+                    [traffic.service, traffic.route, str(status), source, "default", ""], count
                 )
         return family
 
@@ -245,18 +258,17 @@ class Exposition:
 
     def _latency(
         self,
-        routes: Iterable[RouteTraffic],
         name: str,
         text: str,
-        histogram_of: Callable[[RouteTraffic], Histogram],
+        bounds: Bounds,
+        histograms: list[tuple[RouteTraffic, Histogram]],
     ) -> Metric:
         family = HistogramMetricFamily(
             self._prefix + name, text, labels=["service", "route", "workspace"]
         )
-        for traffic in routes:
-            _add_histogram(
-                family, [traffic.service, traffic.route, "default"], histogram_of(traffic)
-            )
+        for traffic, histogram in histograms:
+            labels = [traffic.service, traffic.route, "default"]
+            _add_histogram(family, labels, bounds, histogram)
         return family
 
 
@@ -289,7 +301,10 @@ def _slices(traffic: TrafficMetrics) -> Iterator[list[RouteTraffic]]:
             return
 
 
-def _add_histogram(family: HistogramMetricFamily, labels: list[str], histogram: Histogram) -> None:
-    bounds = [str(bound) for bound in histogram.bounds] + ["+Inf"]
-    buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
-    family.add_metric(labels, buckets, sum_value=histogram.total)
+def _add_histogram(
+    family: HistogramMetricFamily, labels: list[str], bounds: Bounds, histogram: Histogram
+) -> None:
+    *counts, total = histogram
+    limits = [*map(str, bounds), "+Inf"]
+    buckets = list(zip(limits, accumulate(counts), strict=True))
+    family.add_metric(labels, buckets, sum_value=total)

@@ -491,10 +491,7 @@ class Exchange:
             codes = metrics.unmatched if self.status == 404 else metrics.refused
             codes[self.status] = codes.get(self.status, 0) + 1
             return
-        key = (self.status, self._from_upstream)
-        traffic.codes[key] = traffic.codes.get(key, 0) + 1
-        traffic.ingress_bytes += self.ingress_bytes
-        traffic.egress_bytes += self.egress_bytes
+        traffic.count(self.status, self._from_upstream, self.ingress_bytes, self.egress_bytes)
         started_at, chosen_at, head_at = self._started_at, self._chosen_at, self._head_at
         traffic.observe_latencies(
             (ended_at - started_at) * 1000,

@@ -2,12 +2,12 @@
 
 Most requests repeat the (method, host, path) of an earlier one, so all that follows from those
 three is worked out once per snapshot: candidates in the router's order, the upstream path, and
-the header lines that depend on nothing else. The memo is bounded and dies with its snapshot.
+the header lines that depend on nothing else. The memos are bounded and die with their snapshot.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 from gateway.balancing import Balancer
 from gateway.metrics.traffic import RouteTraffic, TrafficMetrics
@@ -16,7 +16,11 @@ from gateway.routing import Candidate, select
 from gateway.routing.paths import escape, forwarded_prefix, normalize, upstream_path
 from gateway.snapshot import Route, Service, Snapshot, Target
 
-_MEMO_LIMIT = 8192
+_MEMO_KEYS = 16_384
+_MEMO_KEY_BYTES = 512
+
+Key = tuple[bytes, bytes, bytes]
+"""Method, host, raw path."""
 
 
 class Resolution:
@@ -32,14 +36,41 @@ class Resolution:
     traffic: RouteTraffic
 
 
+# What follows from a key: where the request goes, or the routes that look at more than the key.
+Found = Resolution | tuple[Candidate, ...] | None
+
+
+class Memo:
+    """Remembers about as many keys as it is told; those used lately stay.
+
+    Two generations instead of an order of use: what is asked for again moves to the young one, and
+    when that is full, the old one is dropped.
+    """
+
+    __slots__ = ("_generation_keys", "_old", "young")
+
+    def __init__(self, keys: int) -> None:
+        self._generation_keys = keys // 2
+        self.young: dict[Key, Found] = {}
+        self._old: dict[Key, Found] = {}
+
+    def find(self, key: Key, work_out: Callable[[Key], Found]) -> Found:
+        """Return what belongs to a key that is not among the young, working it out if need be."""
+        found = self._old[key] if key in self._old else work_out(key)
+        if len(self.young) >= self._generation_keys:
+            self._old, self.young = self.young, {}
+        if len(key[1]) + len(key[2]) <= _MEMO_KEY_BYTES:
+            self.young[key] = found
+        return found
+
+
 class RouteTable:
     """A snapshot as the proxy uses it: finds the `Resolution` of a request."""
 
     def __init__(self, snapshot: Snapshot, traffic: TrafficMetrics) -> None:
         self.snapshot = snapshot
         self._traffic = traffic
-        self._certain: dict[tuple[bytes, bytes, bytes], Resolution | None] = {}
-        self._conditional: dict[tuple[bytes, bytes, bytes], tuple[Candidate, ...]] = {}
+        self._memo = Memo(_MEMO_KEYS)
 
     def find(self, head: RequestHead, host: bytes, path: bytes) -> Resolution | None:
         """Return where the request goes, None when no route matches.
@@ -48,28 +79,27 @@ class RouteTable:
         """
         key = (head.method, host, path)
         try:
-            return self._certain[key]
+            found = self._memo.young[key]
         except KeyError:
-            return self._find_anew(key, head)
+            found = self._memo.find(key, self._work_out)
+        if isinstance(found, tuple):
+            chosen = select(found, head.headers(), None)
+            return None if chosen is None else self._resolve(chosen, host, path, normalize(path))
+        return found
 
-    def _find_anew(self, key: tuple[bytes, bytes, bytes], head: RequestHead) -> Resolution | None:
+    def _work_out(self, key: Key) -> Found:
         method, host, path = key
-        candidates = self._conditional.get(key)
-        if candidates is None:
-            candidates = self.snapshot.router.candidates(
-                False, method, host, normalize(path), self.snapshot.serves
-            )
-        if any(candidate.conditions is not None for candidate in candidates):
-            self._conditional[key] = candidates
-            _bound(self._conditional)
-            chosen = select(candidates, head.headers(), None)
-            return None if chosen is None else self._resolve(chosen, host, path)
-        resolution = self._resolve(candidates[0], host, path) if candidates else None
-        self._certain[key] = resolution
-        _bound(self._certain)
-        return resolution
+        normal = normalize(path)
+        candidates = self.snapshot.router.candidates(
+            False, method, host, normal, self.snapshot.serves
+        )
+        if not candidates:
+            return None
+        if len(candidates) > 1 or candidates[0].conditions is not None:
+            return candidates
+        return self._resolve(candidates[0], host, path, normal)
 
-    def _resolve(self, candidate: Candidate, host: bytes, path: bytes) -> Resolution:
+    def _resolve(self, candidate: Candidate, host: bytes, path: bytes, normal: bytes) -> Resolution:
         route: Route = candidate.payload
         service = self.snapshot.service_of(route)
         resolution = Resolution()
@@ -84,7 +114,7 @@ class RouteTable:
         resolution.upstream_path = escape(
             upstream_path(
                 b"/" if service is None else service.path,
-                normalize(path),
+                normal,
                 candidate.matched,
                 strip=route.strip_path,
                 handling=route.path_handling,
@@ -110,9 +140,3 @@ def host_without_port(host: bytes) -> bytes:
     if host.startswith(b"["):
         return host.partition(b"]")[0] + b"]"
     return host.partition(b":")[0]
-
-
-def _bound(memo: dict[tuple[bytes, bytes, bytes], Any]) -> None:
-    """Start over when full: simpler than LRU, and a clear costs less than tracking use."""
-    if len(memo) > _MEMO_LIMIT:
-        memo.clear()

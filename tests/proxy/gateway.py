@@ -79,9 +79,9 @@ class Gateway:
     def codes(self) -> dict[tuple[str, int, bool], int]:
         """Requests counted: (route, status, whether the upstream answered) → number."""
         return {
-            (traffic.route, *key): number
+            (traffic.route, status, from_upstream): number
             for traffic in self.traffic
-            for key, number in traffic.codes.items()
+            for status, from_upstream, number in traffic.requests()
         }
 
     def idle_upstream_connections(self) -> int:
