@@ -17,6 +17,7 @@ from gateway.snapshot.compiled import (
     compile_route,
     compile_service,
     compile_upstream,
+    nameless_upstream,
     parse_target,
 )
 from gateway.snapshot.snapshot import Snapshot
@@ -109,7 +110,9 @@ class SnapshotBuilder:
             targets = {} if before is None else before.targets
             self._remove_upstream(row["id"])
             upstream = self._compile("upstreams", row, partial(compile_upstream, targets=targets))
-            if upstream is not None:
+            if upstream is None:
+                self._upstreams[row["id"]] = nameless_upstream(row["id"], targets)
+            else:
                 self._upstreams[upstream.id] = upstream
                 self._upstream_ids[upstream.name] = upstream.id
 

@@ -162,6 +162,13 @@ def compile_upstream(row: Row, targets: Mapping[UUID, tuple[str, int]]) -> Upstr
     )
 
 
+def nameless_upstream(id_: UUID, targets: Mapping[UUID, tuple[str, int]]) -> Upstream:
+    """Return what keeps the targets of a bad row until it is cured; no service can name it."""
+    return Upstream(
+        id=id_, name="", host_header=None, targets=targets, balancer=balancer_over((), None)
+    )
+
+
 def parse_target(row: Row) -> tuple[str, int]:
     """Return a target's ``host:port`` and weight, once it is sure that it can be used."""
     split_target(row["target"])
