@@ -42,7 +42,7 @@ def status(
 
 def _fetch(url: str) -> dict[str, Any]:
     try:
-        answer = httpx.get(url, timeout=TIMEOUT_S)
+        answer = httpx.get(url, timeout=TIMEOUT_S, trust_env=False)
         document: dict[str, Any] = answer.raise_for_status().json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise CommandError(
