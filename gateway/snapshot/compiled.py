@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from ipaddress import ip_address
 from typing import Any
 from uuid import UUID
@@ -24,6 +25,8 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 REDIRECTS = frozenset({301, 302, 307, 308, 426})
 """How plain HTTP is sent away from a route for HTTPS (router.md section 8)."""
 
+_PORT = (0, 65_535)
+_TIMEOUT_MS = (60_000, 1, 2**31 - 2)  # default, least, greatest
 _HOST = re.compile(r"[^\x00-\x20\x7f]+")
 
 
@@ -111,19 +114,19 @@ def compile_service(row: Row) -> Service:
         protocol=protocol,
         host=_host(row["host"]),
         path=(row["path"] or "/").encode(),
-        retries=_or_default(row["retries"], 5),
-        connect_timeout_s=_or_default(row["connect_timeout"], 60_000) / 1000,
-        write_timeout_s=_or_default(row["write_timeout"], 60_000) / 1000,
-        read_timeout_s=_or_default(row["read_timeout"], 60_000) / 1000,
+        retries=_number(row, "retries", 5, 0, 32_767),
+        connect_timeout_s=_number(row, "connect_timeout", *_TIMEOUT_MS) / 1000,
+        write_timeout_s=_number(row, "write_timeout", *_TIMEOUT_MS) / 1000,
+        read_timeout_s=_number(row, "read_timeout", *_TIMEOUT_MS) / 1000,
         tls_verify=bool(row["tls_verify"]),
         enabled=row["enabled"],
-        direct=WeightedRoundRobin([(Target.of(row["host"], _port(row["port"])), 1)]),
+        direct=WeightedRoundRobin([(Target.of(row["host"], _number(row, "port", 80, *_PORT)), 1)]),
     )
 
 
 def compile_route(row: Row) -> RouteRule:
     """Compile a row of ``routes`` to what the router needs; its payload is a `Route`."""
-    protocols = frozenset(row["protocols"])
+    protocols = frozenset(_texts(row, "protocols"))
     if not protocols & SERVED_PROTOCOLS:
         raise ValueError(f"protocols {sorted(protocols)} are not served by this version")
     route = Route(
@@ -138,13 +141,13 @@ def compile_route(row: Row) -> RouteRule:
     )
     return RouteRule(
         id=route.id,
-        created_at=row["created_at"].timestamp(),
+        created_at=_created_at(row),
         protocols=protocols,
-        hosts=tuple(row["hosts"] or ()),
-        paths=tuple(row["paths"] or ()),
-        methods=frozenset(row["methods"] or ()),
-        headers={name: tuple(values) for name, values in (row["headers"] or {}).items()},
-        snis=frozenset(row["snis"] or ()),
+        hosts=_texts(row, "hosts"),
+        paths=_texts(row, "paths"),
+        methods=frozenset(_texts(row, "methods")),
+        headers=_headers(row),
+        snis=frozenset(_texts(row, "snis")),
         regex_priority=row["regex_priority"] or 0,
         payload=route,
     )
@@ -172,10 +175,7 @@ def nameless_upstream(id_: UUID, targets: Mapping[UUID, tuple[str, int]]) -> Ups
 def parse_target(row: Row) -> tuple[str, int]:
     """Return a target's ``host:port`` and weight, once it is sure that it can be used."""
     split_target(row["target"])
-    weight = _or_default(row["weight"], 100)
-    if weight < 0:
-        raise ValueError(f"weight {weight} is negative")
-    return row["target"], weight
+    return row["target"], _number(row, "weight", 100, 0, 65_535)
 
 
 def balancer_over(targets: Sequence[tuple[str, int]], host_header: str | None) -> Balancer[Target]:
@@ -190,7 +190,7 @@ def split_target(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal():
         raise ValueError(f"target '{text}' is not host:port")
-    return _host(host), _port(int(port))
+    return _host(host), _within("port", int(port), *_PORT)
 
 
 def _host(text: str) -> str:
@@ -200,10 +200,43 @@ def _host(text: str) -> str:
     return text
 
 
-def _port(port: int) -> int:
-    if not 0 <= port <= 65535:
-        raise ValueError(f"port {port} is not between 0 and 65535")
-    return port
+def _number(row: Row, column: str, default: int, least: int, greatest: int) -> int:
+    value = row[column]
+    return default if value is None else _within(column, value, least, greatest)
+
+
+def _within(what: str, value: int, least: int, greatest: int) -> int:
+    if not least <= value <= greatest:
+        raise ValueError(f"{what} {value} is not between {least} and {greatest}")
+    return value
+
+
+def _texts(row: Row, column: str) -> tuple[str, ...]:
+    """Return a list of texts; an array of PostgreSQL may also hold NULLs, or arrays."""
+    texts = tuple(row[column] or ())
+    if not set(map(type, texts)) <= {str}:
+        raise ValueError(f"{column} {list(texts)} are not a list of texts")
+    return texts
+
+
+def _headers(row: Row) -> Mapping[str, tuple[str, ...]]:
+    """Return header names with their values; a column for JSON may hold anything."""
+    headers = {} if row["headers"] is None else row["headers"]
+    if not isinstance(headers, dict) or not all(map(_is_list_of_texts, headers.values())):
+        raise ValueError(f"headers {headers!r} are not lists of texts by name")
+    return {name: tuple(values) for name, values in headers.items()}
+
+
+def _is_list_of_texts(value: Any) -> bool:
+    return isinstance(value, list) and set(map(type, value)) <= {str}
+
+
+def _created_at(row: Row) -> float:
+    """Return the time in seconds; one that Python has no date for comes as a text."""
+    created_at = row["created_at"]
+    if not isinstance(created_at, datetime):
+        raise ValueError(f"created_at {created_at} is beyond all dates")  # noqa: TRY004 - a value
+    return created_at.timestamp()
 
 
 def _redirect(status: int) -> int:
@@ -217,7 +250,3 @@ def _address(host: str) -> str | None:
         return str(ip_address(host))
     except ValueError:
         return None
-
-
-def _or_default(value: int | None, default: int) -> int:
-    return default if value is None else value

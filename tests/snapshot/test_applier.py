@@ -175,7 +175,7 @@ BAD_ROWS: dict[str, tuple[str, Row, str]] = {
     "route regex": ("routes", TO_ONE | {"paths": ["~("]}, "path '~\\('"),
     "route protocols": ("routes", TO_ONE | {"protocols": ["udp"]}, "udp"),
     "route of nothing": ("routes", TO_ONE | {"paths": None}, "none of hosts"),
-    "route of another type": ("routes", TO_ONE | {"headers": [1]}, "items"),
+    "route of another type": ("routes", TO_ONE | {"headers": [1]}, "headers"),
     "upstream": ("upstreams", POOL | {"host_header": "a b"}, "a b"),
     "target": ("targets", FIRST | {"target": "nonsense"}, "nonsense"),
     "target weight": ("targets", FIRST | {"weight": -1}, "-1"),

@@ -115,7 +115,7 @@ def test_a_route_that_cannot_be_served(columns: dict[str, Any], reason: str):
 def test_a_negative_weight_is_no_weight():
     row = target(POOL, "a.test:80")
     assert parse_target(row | {"weight": None}) == ("a.test:80", 100)
-    with pytest.raises(ValueError, match="weight -1 is negative"):
+    with pytest.raises(ValueError, match="weight -1 is not between"):
         parse_target(row | {"weight": -1})
 
 
