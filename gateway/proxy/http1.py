@@ -3,8 +3,8 @@
 A head is validated as a whole by one regular expression that admits nothing but the grammar, so
 bare LF, obs-fold, control bytes and white space before a colon never get past it. A second one
 splits the headers that mean something to a proxy (`Host`, framing, hop-by-hop, forwarding) from
-the rest; the rest travels on untouched, and what was split off is written anew by `headers.py`.
-Quantifiers are possessive, so matching is linear in the length of the head.
+the rest; the rest travels on untouched, and what was split off is written anew by `exchange.py`.
+What repeats inside a line repeats possessively, so matching is linear in the length of the head.
 
 Measured against httptools (llhttp): a third faster for a typical request, any method token is
 accepted, and the framing rules stand here in one place (docs/decisions.md).
@@ -31,7 +31,7 @@ _LINES = rb"((?:\r\n" + _TOKEN + rb"++:[^\x00-\x08\x0a-\x1f\x7f]*+)*)\r\n\r\n"
 
 _REQUEST_HEAD = re.compile(rb"(" + _TOKEN + rb"++) ([!\x22$-~]++) HTTP/1\.([01])" + _LINES)
 _REQUEST_LINE_START = re.compile(
-    rb"(?:" + _TOKEN + rb"++(?: [!\x22$-~]*+(?: [HTP/.0-9]*+\r?+)?+)?+)?+"
+    rb"(?:" + _TOKEN + rb"++(?: [!\x22$-~]*+(?: [HTP/.0-9]*+\r?)?)?)?"
 )
 _RESPONSE_HEAD = re.compile(
     rb"HTTP/1\.([01]) ([1-9][0-9][0-9](?: [^\x00-\x08\x0a-\x1f\x7f]*+)?)" + _LINES
