@@ -1,0 +1,134 @@
+"""The status listener: alive, ready or why not, and what the node is busy with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway import __version__
+from gateway.metrics.apply import ApplyMetrics
+from gateway.metrics.exposition import Exposition
+from gateway.metrics.traffic import TrafficMetrics
+from gateway.status.app import create_app
+from gateway.status.facts import BadEntity
+from gateway.sync.status import SyncState
+
+from .node import EPOCH, NODE_ID, SomeNode, some_node
+
+
+@pytest.fixture
+def node() -> SomeNode:
+    return some_node()
+
+
+@pytest.fixture
+async def client(node: SomeNode) -> AsyncIterator[httpx.AsyncClient]:
+    exposition = Exposition(node, TrafficMetrics(), ApplyMetrics(), lambda _: True)
+    transport = httpx.ASGITransport(create_app(node, exposition))
+    async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
+        yield client
+
+
+async def ready(client: httpx.AsyncClient) -> tuple[int, Any]:
+    response = await client.get("/status/ready")
+    return response.status_code, response.json()["message"]
+
+
+async def test_a_node_is_ready_once_it_has_a_configuration(
+    client: httpx.AsyncClient, node: SomeNode
+):
+    assert await ready(client) == (503, "no configuration loaded yet")
+    node.load(1)
+    assert await ready(client) == (200, "ready")
+
+
+async def test_a_node_without_its_database_stays_ready(client: httpx.AsyncClient, node: SomeNode):
+    node.load(1)
+    node.sync.state = SyncState.DATABASE_UNAVAILABLE
+    node.sync.last_error = "connection refused"
+    assert await ready(client) == (200, "ready")
+    report = (await client.get("/status")).json()
+    assert report["database"] == {"reachable": False}
+    assert report["sync"]["last_error"] == "connection refused"
+
+
+async def test_a_stopping_node_is_not_ready(client: httpx.AsyncClient, node: SomeNode):
+    node.load(1)
+    node.draining = True
+    assert await ready(client) == (503, "draining")
+    assert (await client.get("/status")).json()["node"]["ready"] is False
+
+
+async def test_the_report_of_a_node_that_has_loaded_nothing(client: httpx.AsyncClient):
+    response = await client.get("/status")
+    assert response.status_code == 200
+    sync = response.json()["sync"]
+    assert sync["state"] == "starting"
+    for field in ("epoch", "applied_version", "seen_version", "seconds_since_success"):
+        assert sync[field] is None
+
+
+async def test_the_report_of_a_node_at_work(client: httpx.AsyncClient, node: SomeNode):
+    node.load(7)
+    node.sync.seen_version = 9
+    node.sync.last_success = time.monotonic() - 2
+    node.bad = [BadEntity("routes", "42", "no such protocol")]
+    report = (await client.get("/status")).json()
+    assert report["sync"].pop("seconds_since_success") >= 2
+    assert report == {
+        "node": {
+            "id": str(NODE_ID),
+            "name": "node-a",
+            "version": __version__,
+            "started_at": "2026-01-01T00:00:00+00:00",
+            "proxy_address": "127.0.0.1:8000",
+            "admin_address": "127.0.0.1:8001",
+            "status_address": "127.0.0.1:8100",
+            "ready": True,
+        },
+        "sync": {
+            "strategy": "notify",
+            "state": "synced",
+            "epoch": str(EPOCH),
+            "applied_version": 7,
+            "seen_version": 9,
+            "last_error": None,
+        },
+        "server": {
+            "connections_accepted": 10,
+            "connections_handled": 9,
+            "connections_active": 6,
+            "connections_reading": 1,
+            "connections_writing": 2,
+            "connections_waiting": 3,
+            "total_requests": 100,
+        },
+        "database": {"reachable": True},
+        "bad_entities": [{"entity": "routes", "id": "42", "reason": "no such protocol"}],
+    }
+
+
+async def test_metrics_come_in_the_text_format(client: httpx.AsyncClient):
+    response = await client.get("/metrics")
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert list(text_string_to_metric_families(response.text))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "message"),
+    [
+        ("GET", "/", 404, "Not found"),
+        ("GET", "/services", 404, "Not found"),
+        ("POST", "/status", 405, "Method Not Allowed"),
+    ],
+)
+async def test_anything_else_is_refused_in_json(
+    client: httpx.AsyncClient, method: str, path: str, status: int, message: str
+):
+    response = await client.request(method, path)
+    assert (response.status_code, response.json()) == (status, {"message": message})
