@@ -273,7 +273,9 @@ async def test_odd_values_written_by_hand_can_be_read(store: Store, database_url
     async with store.read() as tx:
         odd = {row["name"]: row["created_at"] for row in await tx.page("services", size=9)}
         assert odd == {"late": "infinity", "future": "20000-01-01 00:00:00+00"}
-        assert all(isinstance(r["headers"], str) for r in await tx.page("routes", size=9))
+        headers = {row["name"]: row["headers"] for row in await tx.page("routes", size=9)}
+        assert isinstance(headers["long"], str)
+        assert isinstance(headers["deep"], str | list)  # how deep is too deep varies with Python
 
 
 # -- a database that is gone, slow, or not ours
