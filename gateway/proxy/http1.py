@@ -30,9 +30,7 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _LINES = rb"((?:\r\n" + _TOKEN + rb"++:[^\x00-\x08\x0a-\x1f\x7f]*+)*)\r\n\r\n"
 
 _REQUEST_HEAD = re.compile(rb"(" + _TOKEN + rb"++) ([!\x22$-~]++) HTTP/1\.([01])" + _LINES)
-_REQUEST_LINE_START = re.compile(
-    rb"(?:" + _TOKEN + rb"++(?: [!\x22$-~]*+(?: [HTP/.0-9]*+\r?)?)?)?"
-)
+_REQUEST_LINE_START = re.compile(rb"(?:" + _TOKEN + rb"++(?: [!\x22$-~]*+(?: [HTP/.0-9]*+\r?)?)?)?")
 _RESPONSE_HEAD = re.compile(
     rb"HTTP/1\.([01]) ([1-9][0-9][0-9](?: [^\x00-\x08\x0a-\x1f\x7f]*+)?)" + _LINES
 )

@@ -110,7 +110,12 @@ class Proxy:
 
     def use(self, snapshot: Snapshot) -> None:
         """Serve from ``snapshot`` from the next request on."""
-        self.table = RouteTable(snapshot, self.traffic)
+        outdated, self.table = self.table, RouteTable(snapshot, self.traffic)
+        self._empty(outdated)
+
+    def _empty(self, table: RouteTable) -> None:
+        if table.forget_some():
+            self.loop.call_soon(self._empty, table)
 
     def forwarded_lines(
         self, client: Client, earlier_for: bytes | None = None, earlier_via: bytes | None = None

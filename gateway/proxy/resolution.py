@@ -2,12 +2,12 @@
 
 Most requests repeat the (method, host, path) of an earlier one, so all that follows from those
 three is worked out once per snapshot: candidates in the router's order, the upstream path, and
-the header lines that depend on nothing else. The memos are bounded and die with their snapshot.
+the header lines that depend on nothing else. The memo is bounded and goes with its snapshot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import OrderedDict
 
 from gateway.balancing import Balancer
 from gateway.metrics.traffic import RouteTraffic, TrafficMetrics
@@ -18,6 +18,7 @@ from gateway.snapshot import Route, Service, Snapshot, Target
 
 _MEMO_KEYS = 16_384
 _MEMO_KEY_BYTES = 512
+_FORGOTTEN_AT_ONCE = 256
 
 Key = tuple[bytes, bytes, bytes]
 """Method, host, raw path."""
@@ -40,37 +41,13 @@ class Resolution:
 Found = Resolution | tuple[Candidate, ...] | None
 
 
-class Memo:
-    """Remembers about as many keys as it is told; those used lately stay.
-
-    Two generations instead of an order of use: what is asked for again moves to the young one, and
-    when that is full, the old one is dropped.
-    """
-
-    __slots__ = ("_generation_keys", "_old", "young")
-
-    def __init__(self, keys: int) -> None:
-        self._generation_keys = keys // 2
-        self.young: dict[Key, Found] = {}
-        self._old: dict[Key, Found] = {}
-
-    def find(self, key: Key, work_out: Callable[[Key], Found]) -> Found:
-        """Return what belongs to a key that is not among the young, working it out if need be."""
-        found = self._old[key] if key in self._old else work_out(key)
-        if len(self.young) >= self._generation_keys:
-            self._old, self.young = self.young, {}
-        if len(key[1]) + len(key[2]) <= _MEMO_KEY_BYTES:
-            self.young[key] = found
-        return found
-
-
 class RouteTable:
     """A snapshot as the proxy uses it: finds the `Resolution` of a request."""
 
     def __init__(self, snapshot: Snapshot, traffic: TrafficMetrics) -> None:
         self.snapshot = snapshot
         self._traffic = traffic
-        self._memo = Memo(_MEMO_KEYS)
+        self._memo: OrderedDict[Key, Found] = OrderedDict()
 
     def find(self, head: RequestHead, host: bytes, path: bytes) -> Resolution | None:
         """Return where the request goes, None when no route matches.
@@ -79,13 +56,30 @@ class RouteTable:
         """
         key = (head.method, host, path)
         try:
-            found = self._memo.young[key]
+            found = self._memo[key]
         except KeyError:
-            found = self._memo.find(key, self._work_out)
+            found = self._work_out(key)
+            self._remember(key, found)
         if isinstance(found, tuple):
             chosen = select(found, head.headers(), None)
             return None if chosen is None else self._resolve(chosen, host, path, normalize(path))
         return found
+
+    def forget_some(self) -> bool:
+        """Forget a few of the oldest keys; return whether there are more.
+
+        A table that is not used any more is emptied this way: all at once would take milliseconds.
+        """
+        for _ in range(min(_FORGOTTEN_AT_ONCE, len(self._memo))):
+            self._memo.popitem(last=False)
+        return bool(self._memo)
+
+    def _remember(self, key: Key, found: Found) -> None:
+        if len(key[1]) + len(key[2]) > _MEMO_KEY_BYTES:
+            return
+        self._memo[key] = found
+        if len(self._memo) > _MEMO_KEYS:
+            self._memo.popitem(last=False)
 
     def _work_out(self, key: Key) -> Found:
         method, host, path = key
