@@ -175,7 +175,11 @@ class Client(Peer):
         if receive_buffer is not None:
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         connected.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(connected, ("127.0.0.1", port))
+        try:
+            await asyncio.get_running_loop().sock_connect(connected, ("127.0.0.1", port))
+        except OSError:
+            connected.close()
+            raise
         return cls(*await asyncio.open_connection(sock=connected, limit=4096))
 
     async def response(self, method: str = "GET") -> Response:
