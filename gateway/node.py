@@ -100,6 +100,7 @@ class Node:
         self._sync_loop = SyncLoop(
             self._source, create_strategy(settings), self.applier, settings, self.sync
         )
+        self._sockets: dict[str, socket] = {}
         self._listeners: list[Listener] = []
         self._tasks: list[asyncio.Task[Any]] = []
         self._stop_asked = asyncio.Event()
@@ -112,13 +113,13 @@ class Node:
 
         Raises StartError, ListenError or StoreError with one line when something is missing.
         """
-        sockets = self._open_sockets()
-        self._identity = self._introduce(sockets)
+        self._open_sockets()
+        self._identity = self._introduce()
         await self._open_store()
         await self._load()
         self._take_signals()  # before there is anything to drain, they end the process at once
         self.proxy.start()
-        for listener in self._make_listeners(sockets):
+        for listener in self._make_listeners():
             self._tasks.append(await listener.start())
             self._listeners.append(listener)
         self._begin("sync", self._sync_loop.run())
@@ -144,6 +145,8 @@ class Node:
         status, working = self._listeners[:1], self._listeners[1:]
         for listeners in (working, status):  # the status listener tells of the draining
             await asyncio.gather(*(listener.stop() for listener in listeners))
+        for opened in self._sockets.values():
+            opened.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -188,30 +191,28 @@ class Node:
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, self._stop_asked.set)
 
-    def _open_sockets(self) -> dict[str, socket]:
+    def _open_sockets(self) -> None:
         settings = self.settings
-        return {
-            "proxy": open_socket(
-                "proxy",
-                settings.proxy_host,
-                settings.proxy_port,
-                shared=settings.shared_proxy_port,
-                backlog=settings.listen_backlog,
-            ),
-            "admin": open_socket(
-                "admin", settings.admin_host, settings.admin_port, backlog=_OTHER_BACKLOG
-            ),
-            "status": open_socket(
-                "status", settings.status_host, settings.status_port, backlog=_OTHER_BACKLOG
-            ),
-        }
+        self._sockets["proxy"] = open_socket(
+            "proxy",
+            settings.proxy_host,
+            settings.proxy_port,
+            shared=settings.shared_proxy_port,
+            backlog=settings.listen_backlog,
+        )
+        self._sockets["admin"] = open_socket(
+            "admin", settings.admin_host, settings.admin_port, backlog=_OTHER_BACKLOG
+        )
+        self._sockets["status"] = open_socket(
+            "status", settings.status_host, settings.status_port, backlog=_OTHER_BACKLOG
+        )
 
-    def _introduce(self, sockets: dict[str, socket]) -> NodeIdentity:
+    def _introduce(self) -> NodeIdentity:
         return NodeIdentity(
             id=uuid4(),
             name=self.settings.node_name,
             started_at=datetime.now(UTC),
-            **{f"{name}_address": address_of(opened) for name, opened in sockets.items()},
+            **{f"{name}_address": address_of(opened) for name, opened in self._sockets.items()},
         )
 
     async def _open_store(self) -> None:
@@ -231,14 +232,14 @@ class Node:
         gc.collect()
         gc.freeze()
 
-    def _make_listeners(self, sockets: dict[str, socket]) -> list[Listener]:
+    def _make_listeners(self) -> list[Listener]:
         settings = self.settings
         drain_s = settings.shutdown_timeout_s
         limits = AppLimits(settings.header_limit_bytes, settings.header_timeout_s)
         exposition = Exposition(self, self.traffic, self.applies, self.applier.has_route)
         self._proxy_listener = Listener.of_protocol(
             "proxy",
-            sockets["proxy"],
+            self._sockets["proxy"],
             partial(DownstreamConnection, self.proxy),
             drain_s=drain_s,
             backlog=settings.listen_backlog,
@@ -246,7 +247,7 @@ class Node:
         return [
             Listener.of_app(
                 "status",
-                sockets["status"],
+                self._sockets["status"],
                 create_status_app(self, exposition),
                 limits,
                 drain_s=1,
@@ -254,7 +255,7 @@ class Node:
             ),
             Listener.of_app(
                 "admin",
-                sockets["admin"],
+                self._sockets["admin"],
                 create_admin_app(self.store, self),
                 limits,
                 drain_s=drain_s,
