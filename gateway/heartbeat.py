@@ -33,8 +33,8 @@ class Pulse:
         """Beat until cancelled; a database that is away is said once, and the beat goes on."""
         await self._report(self._store.join)
         while True:
+            self._applied.clear()  # an apply during the report is worth another one
             await self._report(self._store.heartbeat)
-            self._applied.clear()
             try:
                 async with asyncio.timeout(self._interval_s):
                     await self._applied.wait()
