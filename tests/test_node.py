@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from gateway.listener import ListenError
-from gateway.node import Node, StartError, run_node
+from gateway.node import Node, StartError
 from gateway.settings import NodeSettings
 from gateway.status.facts import ConnectionCounts
 from gateway.store.store import Store
@@ -132,11 +132,3 @@ async def test_it_knows_what_its_clients_are_doing(settings: NodeSettings) -> No
         for _, writer in streams:
             writer.close()
         await until(all_have_gone)
-
-
-def test_the_process_says_in_one_line_why_it_cannot_start(
-    settings: NodeSettings, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert run_node(settings.model_copy(update={"strategy": "gossip"})) == 1
-    (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("gateway node: there is no sync strategy 'gossip'")
