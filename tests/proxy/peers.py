@@ -7,6 +7,7 @@ well-formed.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 from collections import Counter
@@ -98,6 +99,14 @@ class Peer:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
         await self.close()
+
+    def strike(self, data: bytes) -> None:
+        """Send past the event loop: it is there before this returns. No data: half-close."""
+        with socket.socket(fileno=os.dup(self.socket.fileno())) as direct:
+            if data:
+                direct.send(data)
+            else:
+                direct.shutdown(socket.SHUT_WR)
 
     async def rest(self) -> bytes:
         """Whatever comes until the other side closes."""

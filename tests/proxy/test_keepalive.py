@@ -6,7 +6,7 @@ import pytest
 
 from .conftest import StartGateway
 from .gateway import Gateway, one_route
-from .peers import OK, Request, Upstream, eventually
+from .peers import OK, Client, Request, Upstream, UpstreamPeer, eventually
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
@@ -64,6 +64,14 @@ async def test_a_connection_serves_so_many_requests_and_no_more(
     assert (await client.response())["Connection"] == "close"
     assert await client.closed()
     assert len(upstream.requests) == 2
+
+
+async def test_a_draining_proxy_closes_after_each_answer(gateway: Gateway):
+    client = await gateway.connect()
+    await client.ask(GET)
+    gateway.proxy.draining = True
+    assert (await client.ask(GET))["Connection"] == "close"
+    assert await client.closed()
 
 
 async def test_an_answer_of_our_own_leaves_the_connection_open(start_gateway: StartGateway):
@@ -258,6 +266,67 @@ async def test_an_upstream_that_closes_an_idle_connection_fails_no_request(
     upstream.scripted = False
     await eventually(lambda: not gateway.idle_upstream_connections())
     assert (await client.ask(message)).status == 200
+
+
+@pytest.mark.both_loops
+@pytest.mark.parametrize("last_words", [b"", b"HTTP/1.1 408 Request Timeout\r\n\r\n"])
+async def test_an_upstream_that_ends_in_the_same_moment_as_a_request_comes_fails_none(
+    gateway: Gateway, upstream: Upstream, last_words: bytes
+):
+    """Both are there when the event loop looks; the end was first."""
+    upstream.scripted = True
+    client = await gateway.connect()
+    client.send(GET)
+    peer = await upstream.accept()
+    await peer.request()
+    peer.send(OK)
+    await client.response()
+    upstream.scripted = False
+    await eventually(gateway.idle_upstream_connections)
+    peer.strike(last_words)
+    client.strike(POST)
+    assert (await client.response()).status == 200
+
+
+async def two_used_connections(
+    gateway: Gateway, upstream: Upstream
+) -> tuple[Client, list[UpstreamPeer]]:
+    """A client, and two connections of the pool that have served a request before."""
+    upstream.scripted = True
+    clients = [await gateway.connect() for _ in range(2)]
+    for client in clients:
+        client.send(GET)
+    peers = [await upstream.accept() for _ in clients]
+    for peer in peers:
+        await peer.request()
+        peer.send(OK)
+    for client in clients:
+        await client.response()
+    return clients[0], peers
+
+
+async def test_the_extra_try_for_a_used_connection_is_given_once(
+    start_gateway: StartGateway, upstream: Upstream
+):
+    gateway = await start_gateway(one_route(upstream, to={"retries": 0}))
+    client, peers = await two_used_connections(gateway, upstream)
+    client.send(GET)
+    for peer in reversed(peers):  # the connection used last is taken first
+        await peer.request()
+        await peer.close()
+    assert (await client.response()).status == 502
+    assert len(upstream.connections) == 2
+
+
+async def test_there_is_no_extra_try_for_a_used_connection_that_is_silent(
+    start_gateway: StartGateway, upstream: Upstream
+):
+    gateway = await start_gateway(one_route(upstream, to={"retries": 0, "read_timeout": 20}))
+    client, peers = await two_used_connections(gateway, upstream)
+    client.send(GET)
+    assert (await client.response()).status == 504
+    await peers[1].request()
+    assert peers[0].reader._buffer == b""  # type: ignore[attr-defined]
 
 
 async def test_a_reused_connection_that_dies_unanswered_gives_an_extra_try(

@@ -89,6 +89,22 @@ async def test_a_body_that_stops_coming_is_a_408(start_gateway: StartGateway, up
     assert gateway.codes() == {("all", 408, False): 1}
 
 
+async def test_a_body_that_has_come_puts_no_deadline_on_its_response(
+    start_gateway: StartGateway, upstream: Upstream
+):
+    """Another client whose body stops serves as the clock."""
+    gateway = await start_gateway(one_route(upstream), body_timeout_s=SOON)
+    upstream.scripted = True
+    client, clock = await gateway.connect(), await gateway.connect()
+    client.send(HALF_POST + b"def")
+    peer = await upstream.accept()
+    await peer.request()
+    clock.send(HALF_POST)
+    assert (await clock.response()).status == 408
+    peer.send(OK)
+    assert (await client.response()).status == 200
+
+
 async def test_a_body_that_stops_coming_after_the_response_began_is_cut(
     start_gateway: StartGateway, upstream: Upstream
 ):
