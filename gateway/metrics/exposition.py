@@ -7,14 +7,12 @@ Names and labels are Kong's (metrics.md section 3) under our prefix, or under ``
 from __future__ import annotations
 
 import asyncio
-import resource
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from itertools import accumulate, islice
 from uuid import UUID
 
-from prometheus_client import generate_latest
+from prometheus_client import ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -53,6 +51,7 @@ class Exposition:
     ) -> None:
         self._node = node
         self._route_exists = route_exists
+        self._process = ProcessCollector(registry=None)
         self._traffic = traffic
         self._applies = applies
         kong = node.settings.compat is Compat.KONG
@@ -78,7 +77,7 @@ class Exposition:
         yield self._node_info()
         yield from self._connections()
         yield from self._config()
-        yield from self._process()
+        yield from self._process.collect()
         yield self._requests_without_route()
 
     def _node_info(self) -> Metric:
@@ -172,16 +171,6 @@ class Exposition:
         for kind, count in sorted(by_kind.items()):
             family.add_metric([kind], count)
         return family
-
-    def _process(self) -> Iterator[Metric]:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        unit = 1 if sys.platform == "darwin" else 1024
-        yield self._gauge(
-            "process_max_resident_bytes", "Most memory used so far.", usage.ru_maxrss * unit
-        )
-        cpu = CounterMetricFamily(self._prefix + "process_cpu_seconds", "CPU time used.")
-        cpu.add_metric([], usage.ru_utime + usage.ru_stime)
-        yield cpu
 
     def _requests_without_route(self) -> Metric:
         family = CounterMetricFamily(
