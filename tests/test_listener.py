@@ -188,14 +188,14 @@ async def test_a_response_under_way_ends_whole(served: Served, upstream: Upstrea
 async def test_a_request_body_under_way_is_still_taken(served: Served, upstream: Upstream):
     upstream.scripted = True
     client = await served.connect()
-    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc")
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nxyz")
     peer = await upstream.accept()
-    await peer.until(b"abc")
+    await peer.until(b"xyz")
     idle = await served.connect()
     stopping = asyncio.create_task(served.stop())
     assert await idle.closed()
-    client.send(b"def")
-    await peer.until(b"def")
+    client.send(b"uvw")
+    await peer.until(b"uvw")
     peer.send(OK)
     assert (await client.response())["Connection"] == "close"
     await stopping

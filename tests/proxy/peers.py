@@ -216,7 +216,10 @@ class UpstreamPeer(Peer):
         return request
 
     async def until(self, end: bytes) -> bytes:
-        """What comes up to ``end``, for requests that are not to be read whole."""
+        """What comes up to ``end``, for requests that are not to be read whole.
+
+        A request id may hold any hexadecimal text, so ``end`` had better not be one.
+        """
         async with asyncio.timeout(DEADLINE_S):
             while end not in self.unread:
                 data = await self.reader.read(65_536)

@@ -178,14 +178,14 @@ async def test_a_body_that_is_still_coming_is_sent_from_its_start_again(
 ):
     upstream.scripted = True
     client = await gateway.connect()
-    client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nxyz\r\n")
     peer = await upstream.accept()
-    await peer.until(b"abc")
+    await peer.until(b"xyz")
     await peer.reset()
     peer = await upstream.accept()
-    await peer.until(b"abc")
-    client.send(b"3\r\ndef\r\n0\r\n\r\n")
-    assert await peer.until(b"0\r\n\r\n") == b"\r\n3\r\ndef\r\n0\r\n\r\n"
+    await peer.until(b"xyz")
+    client.send(b"3\r\nuvw\r\n0\r\n\r\n")
+    assert await peer.until(b"0\r\n\r\n") == b"\r\n3\r\nuvw\r\n0\r\n\r\n"
     peer.send(OK)
     assert (await client.response()).status == 200
 

@@ -27,11 +27,11 @@ PIECE = bytes(1 << 16)
 async def test_a_chunked_request_stays_chunked(gateway: Gateway, upstream: Upstream):
     client = await gateway.connect()
     response = await client.ask(
-        CHUNKED_POST + b"3;ext=1\r\nabc\r\n4\r\ndefg\r\n0\r\nX-Trailer: 1\r\n\r\n"
+        CHUNKED_POST + b"3;ext=1\r\nxyz\r\n4\r\nuvwg\r\n0\r\nX-Trailer: 1\r\n\r\n"
     )
     assert response.status == 200
     (request,) = upstream.requests
-    assert request.body == b"abcdefg"
+    assert request.body == b"xyzuvwg"
     assert request["Transfer-Encoding"] == "chunked"
     assert "Content-Length" not in request
     assert (await client.ask(GET)).status == 200
@@ -43,10 +43,10 @@ async def test_a_request_body_is_passed_on_as_it_comes(gateway: Gateway, upstrea
     client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n")
     peer = await upstream.accept()
     await peer.until(b"\r\n\r\n")
-    client.send(b"abc")
-    assert await peer.until(b"abc") == b"abc"
-    client.send(b"def")
-    assert await peer.until(b"def") == b"def"
+    client.send(b"xyz")
+    assert await peer.until(b"xyz") == b"xyz"
+    client.send(b"uvw")
+    assert await peer.until(b"uvw") == b"uvw"
     peer.send(OK)
     assert (await client.response()).body == b"ok"
 
@@ -85,10 +85,10 @@ async def test_a_client_is_not_told_to_continue_what_goes_nowhere(start_gateway:
 
 
 BROKEN_BODIES = {
-    "no size": b"x\r\nabc\r\n0\r\n\r\n",
-    "bare LF": b"3\nabc\n0\n\n",
-    "longer than said": b"3\r\nabcd\r\n0\r\n\r\n",
-    "second chunk": b"3\r\nabc\r\n-1\r\n",
+    "no size": b"x\r\nxyz\r\n0\r\n\r\n",
+    "bare LF": b"3\nxyz\n0\n\n",
+    "longer than said": b"3\r\nxyzd\r\n0\r\n\r\n",
+    "second chunk": b"3\r\nxyz\r\n-1\r\n",
 }
 
 
@@ -116,12 +116,12 @@ async def test_broken_chunks_end_the_connection_on_both_sides(
 async def test_a_chunked_response_stays_chunked(gateway: Gateway, upstream: Upstream):
     upstream.answer = (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n"
-        b"3\r\nabc\r\n2;x\r\nde\r\n0\r\nX: 1\r\n\r\n"
+        b"3\r\nxyz\r\n2;x\r\nde\r\n0\r\nX: 1\r\n\r\n"
     )
     client = await gateway.connect()
     for _ in range(2):
         response = await client.ask(GET)
-        assert response.body == b"abcde"
+        assert response.body == b"xyzde"
         assert response["Transfer-Encoding"] == "chunked"
         assert "Content-Length" not in response
     assert len(upstream.connections) == 1
@@ -138,7 +138,7 @@ async def test_a_chunked_response_comes_in_pieces(gateway: Gateway, upstream: Up
         peer.send(bytes([byte]))
         await peer.drained()
     await client.reader.readuntil(b"\r\n\r\n")
-    for piece in (b"abc", b"defg"):
+    for piece in (b"xyz", b"uvwg"):
         peer.send(b"%x\r\n%b\r\n" % (len(piece), piece))
         assert piece in await client.reader.readuntil(piece + b"\r\n")
     peer.send(b"0\r\n\r\n")
@@ -203,10 +203,10 @@ async def test_interim_responses_are_kept_from_the_client(gateway: Gateway, upst
 
 
 async def test_http_1_0_gets_no_chunks(gateway: Gateway, upstream: Upstream):
-    upstream.answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    upstream.answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nxyz\r\n0\r\n\r\n"
     client = await gateway.connect()
     response = await client.ask(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
-    assert response.body == b"abc"
+    assert response.body == b"xyz"
     assert "Transfer-Encoding" not in response
     assert response["Connection"] == "close"
     assert await client.closed()
@@ -229,9 +229,9 @@ async def test_a_response_may_come_before_the_request_has_ended(
 ):
     upstream.scripted = True
     client = await gateway.connect()
-    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nabc")
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nxyz")
     peer = await upstream.accept()
-    await peer.until(b"abc")
+    await peer.until(b"xyz")
     peer.send(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno")
     response = await client.response()
     assert (response.status, response.body, response["Connection"]) == (403, b"no", "close")
@@ -244,14 +244,14 @@ async def test_a_connection_said_to_close_closes_though_the_request_was_read_aft
 ):
     upstream.scripted = True
     client = await gateway.connect()
-    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc")
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nxyz")
     peer = await upstream.accept()
-    await peer.until(b"abc")
+    await peer.until(b"xyz")
     peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
     head = await client.reader.readuntil(b"\r\n\r\n")
     assert b"\r\nConnection: close\r\n" in head
-    client.send(b"def")
-    await peer.until(b"def")
+    client.send(b"uvw")
+    await peer.until(b"uvw")
     peer.send(b"done")
     assert await client.rest() == b"done"
 
@@ -484,8 +484,8 @@ async def test_a_client_gone_within_the_response_releases_the_upstream(
     client.send(GET)
     peer = await upstream.accept()
     await peer.request()
-    peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\nabc")
-    await client.reader.readuntil(b"abc")
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\nxyz")
+    await client.reader.readuntil(b"xyz")
     await (client.reset() if how == "reset" else client.close())
     with pytest.raises(ConnectionError):
         await Pouring(peer, PIECE, 10_000).end()
@@ -499,9 +499,9 @@ async def test_a_client_gone_within_its_request_releases_the_upstream(
 ):
     upstream.scripted = True
     client = await gateway.connect()
-    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc")
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nxyz")
     peer = await upstream.accept()
-    await peer.until(b"abc")
+    await peer.until(b"xyz")
     await client.close()
     assert await peer.closed()
 

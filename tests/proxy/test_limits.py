@@ -11,7 +11,7 @@ from .gateway import Gateway, one_route
 from .peers import OK, Client, Pouring, Upstream, eventually
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-HALF_POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc"
+HALF_POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nxyz"
 SOON = 0.02
 
 
@@ -81,7 +81,7 @@ async def test_a_body_that_stops_coming_is_a_408(start_gateway: StartGateway, up
     client = await gateway.connect()
     client.send(HALF_POST)
     peer = await upstream.accept()
-    await peer.until(b"abc")
+    await peer.until(b"xyz")
     response = await client.response()
     assert (response.status, response["Connection"]) == (408, "close")
     assert await client.closed()
@@ -96,7 +96,7 @@ async def test_a_body_that_has_come_puts_no_deadline_on_its_response(
     gateway = await start_gateway(one_route(upstream), body_timeout_s=SOON)
     upstream.scripted = True
     client, clock = await gateway.connect(), await gateway.connect()
-    client.send(HALF_POST + b"def")
+    client.send(HALF_POST + b"uvw")
     peer = await upstream.accept()
     await peer.request()
     clock.send(HALF_POST)
@@ -113,7 +113,7 @@ async def test_a_body_that_stops_coming_after_the_response_began_is_cut(
     client = await gateway.connect()
     client.send(HALF_POST)
     peer = await upstream.accept()
-    await peer.until(b"abc")
+    await peer.until(b"xyz")
     peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel")
     assert (await client.rest()).endswith(b"hel")
     assert await peer.closed()
