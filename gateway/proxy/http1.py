@@ -386,6 +386,8 @@ class ChunkedDecoder:
             if self._left:
                 position, complete = self._take_chunk(data, position, pieces)
             else:
+                if not self._in_trailer:
+                    position = _take_whole_chunks(data, position, pieces)
                 position, complete = self._take_line(data, position)
             if not complete:
                 self._buffer = data[position:]
@@ -426,10 +428,7 @@ class ChunkedDecoder:
         return end + 2, True
 
     def _read_size(self, line: bytes) -> None:
-        match = _CHUNK_LINE.fullmatch(line)
-        if match is None or len(line) > _CHUNK_LINE_LIMIT:
-            raise MessageError("malformed chunk size")
-        size = int(match[1], 16)
+        size = _chunk_size(line)
         if size:
             self._left = size + 2
         else:
@@ -442,6 +441,27 @@ class ChunkedDecoder:
         self._trailer_size += len(line)
         if self._trailer_size > _TRAILER_LIMIT or _TRAILER_LINE.fullmatch(line) is None:
             raise MessageError("malformed trailer")
+
+
+def _take_whole_chunks(data: bytes, position: int, pieces: list[bytes]) -> int:
+    """Take the chunks that are complete in ``data``: a body may have very many, very small ones."""
+    while (end := data.find(b"\r\n", position)) >= 0:
+        size = _chunk_size(data[position:end])
+        payload = end + 2
+        following = payload + size
+        if not size or data[following : following + 2] != b"\r\n":
+            break
+        pieces.append(data[payload:following])
+        position = following + 2
+    return position
+
+
+@lru_cache(maxsize=1024)
+def _chunk_size(line: bytes) -> int:
+    match = _CHUNK_LINE.fullmatch(line)
+    if match is None or len(line) > _CHUNK_LINE_LIMIT:
+        raise MessageError("malformed chunk size")
+    return int(match[1], 16)
 
 
 def chunk(data: bytes) -> bytes:
