@@ -374,8 +374,8 @@ class DownstreamConnection(asyncio.Protocol):
         self._exchange = None
         if self._transport.is_closing():
             return
-        if self._reading is not _AHEAD:
-            self._linger()  # the body was not read to its end
+        if self._reading is not _AHEAD or (self._closing_after and self._buffer):
+            self._linger()  # there is more to come than was read
         elif self._closing_after:
             self._finish()
         else:

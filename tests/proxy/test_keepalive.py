@@ -44,6 +44,20 @@ async def test_a_client_that_asks_for_it_is_closed(gateway: Gateway, upstream: U
     assert len(upstream.connections) == 1
 
 
+async def test_a_closing_connection_does_not_lose_its_answer_to_what_came_ahead(
+    start_gateway: StartGateway, upstream: Upstream
+):
+    """Closing a socket that holds unread bytes would reset it, and drop what is not yet sent."""
+    gateway = await start_gateway(one_route(upstream), buffer_limit_bytes=4096)
+    size = 1_000_000
+    upstream.answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)
+    client = await gateway.connect(receive_buffer=4096)
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" + GET * 50_000)
+    await eventually(lambda: upstream.requests)
+    response = await client.response()
+    assert (len(response.body), response["Connection"]) == (size, "close")
+
+
 async def test_http_1_0_stays_open_only_if_it_asks(gateway: Gateway):
     client = await gateway.connect()
     for _ in range(2):
