@@ -266,9 +266,9 @@ class Upstream:
             peer.writer.transport.abort()
             await peer.close()
 
-    async def accept(self) -> UpstreamPeer:
+    async def accept(self, deadline_s: float | None = DEADLINE_S) -> UpstreamPeer:
         """The next connection, to be spoken on by the caller; ``scripted`` must be set before."""
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(deadline_s):
             return await self._accepted.get()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
