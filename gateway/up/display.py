@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
@@ -104,9 +105,11 @@ class TableDisplay:
 
 
 def _table(nodes: Sequence[NodeView]) -> Table:
-    table = Table("node", "proxy", "admin", "status", "state")
+    table = Table(
+        "node", "proxy", "admin", "status", "state", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     for heading in ("version", "lag", "requests/s", "restarts"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for node in nodes:
         color = "green" if node.state == "ready" else "yellow"
         table.add_row(

@@ -1,4 +1,6 @@
-"""What is checked before anything starts: the data directory is usable and every port is free."""
+"""What is checked before anything starts: the strategy exists, the data directory is usable and
+every port is free.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,18 @@ import os
 import socket
 from pathlib import Path
 
-from gateway.settings import named
+from gateway.settings import NodeSettings, named
+from gateway.sync.registry import StrategyError, create_strategy
 from gateway.up.errors import StartError
 from gateway.up.plan import Listener
+
+
+def check_strategy(node: NodeSettings) -> None:
+    """Raise `StartError` if a node with these settings would have no sync strategy."""
+    try:
+        create_strategy(node)
+    except StrategyError as error:
+        raise StartError(f"{named('strategy')}: {error}") from None
 
 
 def prepare_data_dir(path: Path) -> None:

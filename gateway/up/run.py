@@ -17,7 +17,7 @@ from gateway.up import crew
 from gateway.up.display import Display, open_display
 from gateway.up.errors import StartError
 from gateway.up.plan import listeners, node_settings
-from gateway.up.preflight import check_ports, prepare_data_dir
+from gateway.up.preflight import check_ports, check_strategy, prepare_data_dir
 from gateway.up.process import Child
 from gateway.up.seed import PATH as DEMO_PATH
 from gateway.up.seed import seed_demo
@@ -35,6 +35,7 @@ def run_up(settings: UpSettings) -> int:
     Raises `StartError`, with nothing left running, if something that it needs is missing.
     """
     nodes = node_settings(settings, settings.database_url)
+    check_strategy(nodes[0])
     check_ports(listeners(settings, nodes))
     prepare_data_dir(settings.data_dir)
     display = open_display(Console(), curl_lines(settings, nodes))

@@ -14,9 +14,9 @@ CURL = ["curl one", "curl two", "curl three"]
 NODE = NodeView("node-1", (8000, 8001, 8100), "ready", 7, 2, 1234.4, restarts=1)
 
 
-def console(*, terminal: bool) -> tuple[Console, io.StringIO]:
+def console(*, terminal: bool, width: int = 100) -> tuple[Console, io.StringIO]:
     screen = io.StringIO()
-    return Console(file=screen, force_terminal=terminal, width=100, color_system=None), screen
+    return Console(file=screen, force_terminal=terminal, width=width, color_system=None), screen
 
 
 def test_a_terminal_gets_a_table_with_lines_to_try_and_events() -> None:
@@ -50,3 +50,13 @@ def test_what_is_not_known_yet_is_a_dash() -> None:
     display.close()
     row = next(line for line in screen.getvalue().splitlines() if "starting" in line)
     assert row.count(" - ") == 3
+
+
+def test_numbers_and_headings_are_whole_on_a_narrow_terminal() -> None:
+    output, screen = console(terminal=True, width=80)
+    display = TableDisplay(output, CURL)
+    busy = replace(NODE, ports=(18000, 18001, 18100), state="ready, database unavailable")
+    display.show([replace(busy, applied_version=1_234_567, requests_per_s=12_345.0)])
+    display.close()
+    for part in ("version", "requests/s", "restarts", "18100", "1234567", "12,345"):
+        assert part in screen.getvalue()

@@ -7,9 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from gateway.settings import NodeSettings
 from gateway.up.errors import StartError
 from gateway.up.plan import Listener
-from gateway.up.preflight import check_ports, prepare_data_dir
+from gateway.up.preflight import check_ports, check_strategy, prepare_data_dir
+
+
+def test_an_unknown_strategy_is_named_with_its_setting_and_the_known_ones() -> None:
+    with pytest.raises(
+        StartError, match=r"--strategy \(GATEWAY_STRATEGY\).*'carrier-pigeon'.*poll"
+    ):
+        check_strategy(NodeSettings(strategy="carrier-pigeon"))
+    check_strategy(NodeSettings(strategy="poll"))
 
 
 def test_a_taken_port_is_named_with_its_setting() -> None:
