@@ -98,7 +98,7 @@ class NodeSettings(SharedSettings):
         description="PostgreSQL, as postgresql://user:password@host:port/database.",
     )
     database_pool_size: Annotated[int, Field(ge=1, le=100)] = Field(
-        5, description="Most connections the node keeps for the Admin API and sync."
+        5, description="Most connections kept for the Admin API and heartbeats; sync has its own."
     )
     database_connect_timeout_s: Seconds = Field(
         5.0, description="Deadline for opening a connection, or getting one from the pool."

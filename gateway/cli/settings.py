@@ -23,7 +23,8 @@ _INTRODUCTION = """\
 
 Each setting is an option of its command and an environment variable. The command line wins over
 the environment, the environment over the default. `gateway up` hands its environment on to the
-nodes it starts, so every setting of `gateway node` can be given to it as a variable too.
+nodes it starts, so settings of `gateway node` can be given to it as variables too; names, ports,
+database and `shutdown_timeout_s` it sets itself.
 
 This page is made by `make docs` from `gateway/settings.py`.
 """
