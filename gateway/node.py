@@ -150,10 +150,11 @@ class Node:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.proxy.stop()
-        await self._leave_cluster()
-        await self._source.close()
-        await self.store.stop()
+        for step in (self.proxy.stop, self._leave_cluster, self._source.close, self.store.stop):
+            try:
+                await step()
+            except Exception:
+                log.exception("a step of the stop failed", step=step.__qualname__)
 
     # -- NodeFacts
 

@@ -294,9 +294,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _refuse(self, error: MessageError) -> None:
         """Answer a request that cannot be read, and read no further: framing is lost."""
-        self._proxy.log.info(
-            "bad request", reason=error.reason, client=self.client.address.decode()
-        )
+        self._proxy.failures.note("bad request", error.reason, self.client.address.decode())
         exchange = self._exchange
         self._closing_after = True
         if exchange is None:

@@ -248,6 +248,7 @@ class Exchange:
         """Try the next target: nothing was sent, so any request may be repeated."""
         if self._over:
             return
+        self._note_failure("no connection", str(failure))
         if failure.unresolved:
             self._chosen_at = 0.0  # without an address, nothing was chosen (proxying.md section 3)
             self._fail_try(503, errors.NO_ADDRESS, may_repeat=True)
@@ -334,7 +335,7 @@ class Exchange:
     ) -> None:
         """Try again when the connection ended or fell silent before a response, where allowed."""
         self._upstream = None
-        self._proxy.log.info("no response", reason=reason, target=self._target_text())
+        self._note_failure("no response", reason)
         may_repeat = self.method not in _NOT_REPEATED and not connection.answering
         if connection.reused and not timed_out and not self._extra_try_used:
             self._extra_try_used = True  # it may just have been closed for idleness
@@ -344,7 +345,7 @@ class Exchange:
     def on_bad_response(self, reason: str) -> None:
         """Answer 502: what came was no response, and asking again would not make it one."""
         self._upstream = None
-        self._proxy.log.warning("bad response", reason=reason, target=self._target_text())
+        self._note_failure("bad response", reason)
         self.answer(502)
 
     def _fail_try(self, status: int, message: str | None, *, may_repeat: bool) -> None:
@@ -354,8 +355,8 @@ class Exchange:
         else:
             self.answer(status, message)
 
-    def _target_text(self) -> str:
-        return f"{self._target.host}:{self._target.port}"
+    def _note_failure(self, event: str, reason: str) -> None:
+        self._proxy.failures.note(event, reason, f"{self._target.host}:{self._target.port}")
 
     # -- the way back
 
@@ -388,7 +389,7 @@ class Exchange:
     def on_response_cut(self, reason: str) -> None:
         """Cut the client's connection too: a short body must never pass for a whole one."""
         self._upstream = None
-        self._proxy.log.warning("response cut", reason=reason, target=self._target_text())
+        self._note_failure("response cut", reason)
         self._downstream.cut_response()
         self._end()
 

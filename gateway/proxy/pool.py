@@ -134,8 +134,8 @@ class UpstreamPools:
             opener.on_connect_failed(ConnectError("connect timed out", timed_out=True))
         except ConnectError as failure:
             opener.on_connect_failed(failure)
-        except OSError as error:
-            opener.on_connect_failed(ConnectError(str(error)))
+        except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits for an answer
+            opener.on_connect_failed(ConnectError(str(error) or type(error).__name__))
         else:
             opener.on_connected(connection)
 

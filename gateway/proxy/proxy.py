@@ -7,12 +7,11 @@ import time
 from email.utils import formatdate
 from os import urandom
 
-import structlog
-
 from gateway.metrics.traffic import TrafficMetrics
 from gateway.proxy import errors
 from gateway.proxy.deadlines import DeadlineWheel
 from gateway.proxy.exchange import Client
+from gateway.proxy.failures import FailureLog
 from gateway.proxy.http1 import HeadLimits
 from gateway.proxy.names import wire_names
 from gateway.proxy.pool import UpstreamPools
@@ -61,7 +60,7 @@ class Proxy:
         self.settings = settings
         self.loop = loop
         self.traffic = traffic
-        self.log = structlog.get_logger("gateway.proxy")
+        self.failures = FailureLog()
         self.counts = ProxyCounts()
         self.request_ids = RequestIds()
         self.draining = False
