@@ -101,7 +101,7 @@ def configuration(settings: NodeSettings) -> dict[str, Any]:
         **listeners,
         "stream_listeners": [],
         "database": "postgres",
-        "router_flavor": "traditional_compatible",
+        "router_flavor": "traditional",
     }
 
 

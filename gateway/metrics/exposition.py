@@ -92,13 +92,22 @@ class Exposition:
         counts = self._node.connections()
         name = "nginx_connections_total" if self._own == "kong" else "connections"
         family = GaugeMetricFamily(
-            self._prefix + name, "Client connections by state.", labels=["node_id", "state"]
+            self._prefix + name,
+            "Client connections by state; total counts requests.",
+            labels=["node_id", "subsystem", "state"],
         )
-        node_id = str(self._node.identity.id)
+        labels = [str(self._node.identity.id), "http"]
         for state in ("accepted", "handled", "active", "reading", "writing", "waiting"):
-            family.add_metric([node_id, state], getattr(counts, state))
-        family.add_metric([node_id, "total"], counts.total_requests)
+            family.add_metric([*labels, state], getattr(counts, state))
+        family.add_metric([*labels, "total"], counts.total_requests)
         yield family
+        requests = CounterMetricFamily(
+            self._prefix + ("nginx_requests" if self._own == "kong" else "requests"),
+            "Requests read, whether or not a route matched.",
+            labels=["node_id", "subsystem"],
+        )
+        requests.add_metric(labels, counts.total_requests)
+        yield requests
 
     def _config(self) -> Iterator[Metric]:
         sync = self._node.sync

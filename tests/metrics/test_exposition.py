@@ -267,5 +267,6 @@ async def test_with_compat_kong_the_names_are_kongs(kongs: Scraped):
 async def test_both_modes_tell_the_same_things(scraped: Scraped, kongs: Scraped):
     ours = {name.removeprefix("gateway_") for name in await scraped.families()}
     theirs = {name.removeprefix("kong_") for name in await kongs.families()}
-    assert ours - theirs == {"own_latency_ms", "connections"}
-    assert theirs - ours == {"kong_latency_ms", "nginx_connections_total"}
+    assert ours - theirs == {"own_latency_ms", "connections", "requests"}
+    renamed = {"kong_latency_ms", "nginx_connections_total", "nginx_requests"}
+    assert theirs - ours == renamed
