@@ -10,6 +10,7 @@ An exchange keeps what it resolved from one snapshot until its end, whatever is 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -304,7 +305,7 @@ class Exchange:
             parts[-1] = b"\r\nContent-Length: 0\r\n\r\n"
         return b"".join(parts)
 
-    def _forwarded_lines_with(self, special: dict[bytes, bytes]) -> bytes:
+    def _forwarded_lines_with(self, special: Mapping[bytes, bytes]) -> bytes:
         """Append to what earlier proxies said of the request (proxying.md section 2)."""
         client = self._downstream.client
         lines = self._proxy.forwarded_lines(

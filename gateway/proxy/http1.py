@@ -13,6 +13,7 @@ accepted, and the framing rules stand here in one place (docs/decisions.md).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -47,6 +48,7 @@ _RESPONSE_SPECIAL = re.compile(
     rb"|trailer|via"
     rb"|x-(?:gateway|kong)-(?:request-id|(?:proxy|upstream|response)-latency)):[ \t]*+([^\r]*+)"
 )
+_NOTHING_SPECIAL: Mapping[bytes, bytes] = {}
 _KEEP_ALIVE = [b"Connection", b"keep-alive"]
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")
 _HTTP_LOOKALIKE = re.compile(rb"HTTP/[0-9]+\.[0-9]+$")
@@ -72,10 +74,11 @@ class HeadLimits:
     head_bytes: int
     header_count: int
     unchecked_bytes: int = field(init=False)
-    """A head that is no larger than this keeps the limits of line and head."""
+    """A head that is no larger than this keeps all limits: no header is shorter than four bytes."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "unchecked_bytes", min(self.line_bytes, self.head_bytes))
+        unchecked = min(self.line_bytes, self.head_bytes, 4 * self.header_count)
+        object.__setattr__(self, "unchecked_bytes", unchecked)
 
 
 class RequestHead:
@@ -100,7 +103,7 @@ class RequestHead:
     minor: bytes
     block: bytes
     rest: bytes
-    special: dict[bytes, bytes]
+    special: Mapping[bytes, bytes]
     host: bytes
     body_length: int
     keep_alive: bool
@@ -120,7 +123,7 @@ class ResponseHead:
     status: int
     status_text: bytes  # code and reason phrase
     rest: bytes
-    special: dict[bytes, bytes]
+    special: Mapping[bytes, bytes]
     body_length: int
     keep_alive: bool
     size: int
@@ -141,18 +144,16 @@ def parse_request_head(data: bytes, limits: HeadLimits) -> RequestHead | None:
         _check_unfinished_request(data, limits)
         return None
     head = RequestHead()
-    head.method, head.target, head.minor, head.block = block_parts = match.groups()
+    head.method, head.target, head.minor, head.block = match.groups()
     head.size = match.end()
     if head.size > limits.unchecked_bytes:
         _check_request_size(head, limits)
-    if block_parts[3].count(b"\n") > limits.header_count:
-        raise MessageError("too many headers", 431)
     parts = _REQUEST_SPECIAL.split(head.block)
     if len(parts) == 4 and len(parts[1]) == 4 and head.minor == b"1":  # noqa: SIM102
         # The common request: `Host` is its only special header, so no body, and it stays open.
         if parts[1] in (b"Host", b"host"):
             head.rest = parts[0] + parts[3]
-            head.special = {}
+            head.special = _NOTHING_SPECIAL
             head.host = parts[2].rstrip(b" \t")
             head.body_length = 0
             head.keep_alive = True
@@ -183,7 +184,9 @@ def parse_response_head(
     minor, head.status_text, block = match.groups()
     head.status = int(head.status_text[:3])
     head.size = match.end()
-    if head.size > limits.head_bytes or block.count(b"\n") > limits.header_count:
+    if head.size > limits.unchecked_bytes and (
+        head.size > limits.head_bytes or block.count(b"\n") > limits.header_count
+    ):
         raise MessageError("response head too large")
     parts = _RESPONSE_SPECIAL.split(block)
     if (
@@ -194,7 +197,7 @@ def parse_response_head(
         and request_method != b"HEAD"
     ):  # the common response: nothing special but its length, and it stays open
         head.rest = b"".join(parts[::3])
-        head.special = {}
+        head.special = _NOTHING_SPECIAL
         head.keep_alive = True
         head.body_length = _content_length(parts[2].rstrip(b" \t"))
         return head
@@ -241,6 +244,8 @@ def _check_request_size(head: RequestHead, limits: HeadLimits) -> None:
         raise MessageError("request line too long", 414)
     if head.size > limits.head_bytes:
         raise MessageError("request head too large", 431)
+    if head.block.count(b"\n") > limits.header_count:
+        raise MessageError("too many headers", 431)
 
 
 def _read_request_special(head: RequestHead, parts: list[bytes]) -> None:
