@@ -54,7 +54,7 @@ def violation(text: str, *, at: str | None = None) -> PydanticCustomError:
 
 def error_text(error: ErrorDetails) -> str:
     """Return Kong's text for one of pydantic's findings."""
-    if error["input"] is None:
+    if error["input"] is None and error["type"] != "extra_forbidden":
         return REQUIRED
     return _TEXTS.get(error["type"], error["msg"])
 
@@ -65,10 +65,9 @@ def error_tree(errors: Iterable[ErrorDetails]) -> Tree:
     for error in errors:
         at = ENTITY if error["type"] == "string_unicode" else error.get("ctx", {}).get("at")
         text = error_text(error)
-        if at is None:
-            _put(tree, error["loc"], text)
-        else:
-            _put(tree, (*error["loc"], at), [text] if at == ENTITY else text)
+        place = error["loc"] if at is None else (*error["loc"], at)
+        # Also a field that a client calls "@entity" stands among the errors of the entity.
+        _put(tree, place, [text] if place[-1] == ENTITY else text)
     return tree
 
 

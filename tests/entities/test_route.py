@@ -230,3 +230,9 @@ def test_sets_lose_their_duplicates_and_keep_their_order():
 def test_a_service_is_named_by_id_whatever_else_is_said_of_it():
     route = accepted(ROUTES, {"paths": ["/"], "service": {"id": ID, "name": "x", "host": "y"}})
     assert route["service"] == {"id": ID}
+
+
+def test_a_field_called_as_the_list_of_entity_errors_is_one_of_them():
+    fields = refused(ROUTES, {"@entity": 1, "protocols": ["http"]})
+    assert fields["@entity"][0] == "unknown field"
+    assert len(fields["@entity"]) == 2

@@ -61,7 +61,9 @@ def test_a_url_stands_for_its_parts(url: str, protocol: str, host: str, port: in
         ({"host": None}, {"host": "required field missing"}),
         ({"host": "a", "protocol": None}, {"protocol": "required field missing"}),
         ({"host": "a", "nope": 1}, {"nope": "unknown field"}),
+        ({"host": "a", "nope": None}, {"nope": "unknown field"}),
         ({"host": "a", "config.x": 1}, {"config.x": "unknown field"}),
+        ({"host": "a", "@entity": None}, {"@entity": ["unknown field"]}),
         ({"url": 5}, {"url": "expected a string"}),
         ({"url": ""}, {"url": "length must be at least 1"}),
         (
