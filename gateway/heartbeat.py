@@ -1,9 +1,14 @@
-"""A node's heartbeat: it tells the cluster that it lives and which version it serves."""
+"""A node's heartbeat: it tells the cluster that it lives and which version it serves.
+
+A write that waits for the cluster counts on two things: a node is in the list before it loads what
+it will serve, and what it reports it does serve.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import structlog
 
@@ -11,46 +16,69 @@ from gateway import __version__
 from gateway.status.facts import NodeFacts
 from gateway.store.errors import StoreError
 from gateway.store.nodes import Heartbeat
-from gateway.store.store import Store
 
-_LEAST_GAP_S = 0.05
+LEAST_GAP_S = 0.02
+"""Between two reports, so that a burst of applies costs few."""
 
 log = structlog.get_logger(__name__)
 
 
-class Pulse:
-    """Reports at an interval, and soon after each apply, so that `/cluster` is not behind."""
+class Registry(Protocol):
+    """Where heartbeats go: the database, or a data plane's control plane."""
 
-    def __init__(self, store: Store, node: NodeFacts) -> None:
-        self._store = store
+    async def join(self, beat: Heartbeat) -> None:
+        """Take a node's first heartbeat. Raises StoreError."""
+        ...
+
+    async def heartbeat(self, beat: Heartbeat) -> None:
+        """Take a further one. Raises StoreError."""
+        ...
+
+
+class Pulse:
+    """Reports at an interval, and right after an apply, so that `/cluster` is not behind."""
+
+    def __init__(self, registry: Registry, node: NodeFacts) -> None:
+        self._registry = registry
         self._node = node
         self._interval_s = node.settings.heartbeat_interval_s
         self._applied = asyncio.Event()
+        self._has_joined = False
         self._failing = False
         node.sync.on_applied.append(self._applied.set)
 
+    async def join(self) -> None:
+        """Enter the cluster's list. If that fails, the beat tries again."""
+        self._has_joined = await self._report(self._registry.join)
+
     async def run(self) -> None:
         """Beat until cancelled; a database that is away is said once, and the beat goes on."""
-        await self._report(self._store.join)
         while True:
+            if not self._has_joined:
+                await self.join()
             self._applied.clear()  # an apply during the report is worth another one
-            await self._report(self._store.heartbeat)
-            try:
-                async with asyncio.timeout(self._interval_s):
-                    await self._applied.wait()
-            except TimeoutError:
-                continue
-            await asyncio.sleep(_LEAST_GAP_S)  # a burst of applies is worth one report
+            await self._report(self._registry.heartbeat)
+            await asyncio.sleep(LEAST_GAP_S)
+            await self._next_apply()
 
-    async def _report(self, write: Callable[[Heartbeat], Awaitable[None]]) -> None:
+    async def _next_apply(self) -> None:
+        try:
+            async with asyncio.timeout(self._interval_s):
+                await self._applied.wait()
+        except TimeoutError:
+            pass
+
+    async def _report(self, write: Callable[[Heartbeat], Awaitable[None]]) -> bool:
+        """Write a heartbeat; return whether that succeeded."""
         try:
             await write(self._heartbeat())
         except StoreError as error:
             if not self._failing:
                 log.warning("heartbeat not written", error=str(error))
             self._failing = True
-        else:
-            self._failing = False
+            return False
+        self._failing = False
+        return True
 
     def _heartbeat(self) -> Heartbeat:
         identity, sync = self._node.identity, self._node.sync
@@ -62,6 +90,8 @@ class Pulse:
             status_address=identity.status_address,
             started_at=identity.started_at,
             applied_version=None if sync.applied is None else sync.applied.version,
+            applied_committed_at=None if sync.applied is None else sync.applied.committed_at,
             strategy=sync.strategy,
             software_version=__version__,
+            role=self._node.settings.role,
         )

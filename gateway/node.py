@@ -20,6 +20,7 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
+from starlette.applications import Starlette
 
 from gateway.admin.app import create_app as create_admin_app
 from gateway.app_connection import AppLimits
@@ -96,12 +97,13 @@ class Node:
         self.proxy = Proxy(settings, asyncio.get_running_loop(), self.traffic)
         self.applier = SnapshotApplier(self.proxy.use)
         self.store = Store(settings)
-        self._source = DatabaseSource(settings)
-        self._sync_loop = SyncLoop(
-            self._source, create_strategy(settings), self.applier, settings, self.sync
-        )
+        strategy = create_strategy(settings)
+        self._source = strategy.source or DatabaseSource(settings)
+        self._sync_loop = SyncLoop(self._source, strategy, self.applier, settings, self.sync)
+        self._pulse = Pulse(self.store, self)
         self._sockets: dict[str, socket] = {}
         self._listeners: list[Listener] = []
+        self._proxy_listener: Listener | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._stop_asked = asyncio.Event()
         self._identity: NodeIdentity | None = None
@@ -116,6 +118,7 @@ class Node:
         self._open_sockets()
         self._identity = self._introduce()
         await self._open_store()
+        await self._pulse.join()  # before the load: who waits for the cluster must know of us
         await self._load()
         self._take_signals()  # before there is anything to drain, they end the process at once
         self.proxy.start()
@@ -123,7 +126,7 @@ class Node:
             self._tasks.append(await listener.start())
             self._listeners.append(listener)
         self._begin("sync", self._sync_loop.run())
-        self._begin("heartbeat", Pulse(self.store, self).run())
+        self._begin("heartbeat", self._pulse.run())
         log.info("node is ready", **self._addresses())
 
     async def serve(self) -> int:
@@ -167,7 +170,7 @@ class Node:
 
     def connections(self) -> ConnectionCounts:
         """Return the counts of client connections at this moment."""
-        clients = self._proxy_listener.connections
+        clients = set() if self._proxy_listener is None else self._proxy_listener.connections
         busy = sum(1 for client in clients if client.busy)
         reading = sum(1 for client in clients if client.reading_head)
         counts = self.proxy.counts
@@ -194,27 +197,30 @@ class Node:
 
     def _open_sockets(self) -> None:
         settings = self.settings
-        self._sockets["proxy"] = open_socket(
-            "proxy",
-            settings.proxy_host,
-            settings.proxy_port,
-            shared=settings.shared_proxy_port,
-            backlog=settings.listen_backlog,
-        )
-        self._sockets["admin"] = open_socket(
-            "admin", settings.admin_host, settings.admin_port, backlog=_OTHER_BACKLOG
-        )
-        self._sockets["status"] = open_socket(
-            "status", settings.status_host, settings.status_port, backlog=_OTHER_BACKLOG
-        )
+        for name in settings.listener_names():
+            is_proxy = name == "proxy"
+            self._sockets[name] = open_socket(
+                name,
+                getattr(settings, f"{name}_host"),
+                getattr(settings, f"{name}_port"),
+                shared=is_proxy and settings.shared_proxy_port,
+                backlog=settings.listen_backlog if is_proxy else _OTHER_BACKLOG,
+            )
 
     def _introduce(self) -> NodeIdentity:
         return NodeIdentity(
             id=uuid4(),
             name=self.settings.node_name,
             started_at=datetime.now(UTC),
-            **{f"{name}_address": address_of(opened) for name, opened in self._sockets.items()},
+            proxy_address=self._address("proxy"),
+            admin_address=self._address("admin"),
+            status_address=self._address("status"),
         )
+
+    def _address(self, listener: str) -> str:
+        """Return where a listener listens, nothing for one that this role does not have."""
+        opened = self._sockets.get(listener)
+        return "" if opened is None else address_of(opened)
 
     async def _open_store(self) -> None:
         """Make sure that the database answers and has the schema this software knows."""
@@ -234,36 +240,37 @@ class Node:
         gc.freeze()
 
     def _make_listeners(self) -> list[Listener]:
-        settings = self.settings
-        drain_s = settings.shutdown_timeout_s
-        limits = AppLimits(settings.header_limit_bytes, settings.header_timeout_s)
+        """Return the HTTP listeners of this role, the status listener first."""
+        listeners = [self._make_status_listener()]
+        if "admin" in self._sockets:
+            listeners.append(self._make_admin_listener())
+        if "proxy" in self._sockets:
+            self._proxy_listener = self._make_proxy_listener()
+            listeners.append(self._proxy_listener)
+        return listeners
+
+    def _make_status_listener(self) -> Listener:
         exposition = Exposition(self, self.traffic, self.applies, self.applier.has_route)
-        self._proxy_listener = Listener.of_protocol(
+        return self._make_app_listener("status", create_status_app(self, exposition), 1)
+
+    def _make_admin_listener(self) -> Listener:
+        app = create_admin_app(self.store, self)
+        return self._make_app_listener("admin", app, self.settings.shutdown_timeout_s)
+
+    def _make_app_listener(self, name: str, app: Starlette, drain_s: float) -> Listener:
+        limits = AppLimits(self.settings.header_limit_bytes, self.settings.header_timeout_s)
+        return Listener.of_app(
+            name, self._sockets[name], app, limits, drain_s=drain_s, backlog=_OTHER_BACKLOG
+        )
+
+    def _make_proxy_listener(self) -> Listener:
+        return Listener.of_protocol(
             "proxy",
             self._sockets["proxy"],
             partial(DownstreamConnection, self.proxy),
-            drain_s=drain_s,
-            backlog=settings.listen_backlog,
+            drain_s=self.settings.shutdown_timeout_s,
+            backlog=self.settings.listen_backlog,
         )
-        return [
-            Listener.of_app(
-                "status",
-                self._sockets["status"],
-                create_status_app(self, exposition),
-                limits,
-                drain_s=1,
-                backlog=_OTHER_BACKLOG,
-            ),
-            Listener.of_app(
-                "admin",
-                self._sockets["admin"],
-                create_admin_app(self.store, self),
-                limits,
-                drain_s=drain_s,
-                backlog=_OTHER_BACKLOG,
-            ),
-            self._proxy_listener,
-        ]
 
     async def _leave_cluster(self) -> None:
         """Take our row with us; if the database is away, the others forget us in time."""

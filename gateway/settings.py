@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=0)]
 Bytes = Annotated[int, Field(ge=0)]
+Network = IPv4Network | IPv6Network
 
 
 class Compat(StrEnum):
@@ -30,6 +32,21 @@ class Compat(StrEnum):
 
     NONE = "none"
     KONG = "kong"
+
+
+class Role(StrEnum):
+    """What a node does (cluster.md part B): everything, or one half of it in hybrid mode."""
+
+    TRADITIONAL = "traditional"
+    CONTROL_PLANE = "control-plane"
+    DATA_PLANE = "data-plane"
+
+
+class StaleAction(StrEnum):
+    """What a node does that has not synced for ``max_stale_s``."""
+
+    UNREADY = "unready"
+    REFUSE = "refuse"
 
 
 class LogFormat(StrEnum):
@@ -47,11 +64,14 @@ class SharedSettings(BaseSettings):
     )
 
     # -- sync
-    strategy: str = Field("notify", description="Sync strategy: poll, notify, or an installed one.")
+    strategy: str = Field(
+        "notify",
+        description="Sync strategy: poll, notify, or an installed one. A data plane's is hybrid.",
+    )
     poll_interval_s: Annotated[float, Field(ge=0.05, le=3600)] = Field(
         1.0,
         description="How often a node asks the database for a newer version. "
-        "Under notify it is the safety net.",
+        "Under notify and hybrid it is the safety net.",
     )
     compat: Compat = Field(
         Compat.NONE,
@@ -92,10 +112,29 @@ class NodeSettings(SharedSettings):
         description="Name of the node in tables, metrics and logs. Default: the host's name.",
     )
 
+    role: Role = Field(
+        Role.TRADITIONAL,
+        description="`traditional` does everything; in hybrid mode `control-plane` has the "
+        "database and the Admin API, `data-plane` proxies what control planes tell it.",
+    )
+
     # -- database
     database_url: SecretStr = Field(
         SecretStr(""),
         description="PostgreSQL, as postgresql://user:password@host:port/database.",
+    )
+    database_listen_url: SecretStr = Field(
+        SecretStr(""),
+        description="A direct way to the same database for LISTEN, where `database_url` is a "
+        "connection pooler.",
+    )
+    database_replica_url: SecretStr = Field(
+        SecretStr(""),
+        description="A read replica to load configurations from; versions are still asked for "
+        "at `database_url`.",
+    )
+    database_replica_wait_s: Seconds = Field(
+        0.2, description="How long a load waits for the replica to catch up; then `database_url`."
     )
     database_pool_size: Annotated[int, Field(ge=1, le=100)] = Field(
         5, description="Most connections kept for the Admin API and heartbeats; sync has its own."
@@ -120,8 +159,59 @@ class NodeSettings(SharedSettings):
     heartbeat_interval_s: Seconds = Field(
         1.0, description="How often a node reports itself to the cluster."
     )
+    apply_gap_s: Annotated[float, Field(ge=0, le=60)] = Field(
+        0.02,
+        description="After an apply, announced versions wait until this long after it, so that a "
+        "burst of writes is applied in few steps.",
+    )
     change_log_keep: Annotated[int, Field(ge=1)] = Field(
         10_000, description="Versions the change log keeps; a node further behind loads everything."
+    )
+
+    # -- staleness
+    snapshot_dir: str = Field(
+        "data/snapshots",
+        description="Directory for the copy of the configuration that a node starts from without "
+        "its database; empty means none is kept.",
+    )
+    max_stale_s: Annotated[float, Field(ge=0, le=86_400 * 365)] = Field(
+        0.0, description="A node that has not synced for so long is not ready; 0 means never mind."
+    )
+    stale_action: StaleAction = Field(
+        StaleAction.UNREADY,
+        description="`refuse`: after `max_stale_s` the proxy also answers 503.",
+    )
+    min_version_from: str = Field(
+        "127.0.0.0/8,::1/128",
+        description="Clients, as addresses or networks, whose X-Gateway-Min-Version is honoured; "
+        "others' is removed.",
+    )
+    min_version_timeout_s: Seconds = Field(
+        5.0, description="How long a request waits for the version it asks for; then 503."
+    )
+
+    # -- hybrid mode
+    cluster_host: str = Field(
+        "127.0.0.1", description="Address of a control plane's listener for data planes."
+    )
+    cluster_port: Port = Field(
+        8005, description="Port of a control plane's listener for data planes."
+    )
+    control_planes: str = Field(
+        "127.0.0.1:8005",
+        description="Control planes that a data plane may ask, as host:port,host:port.",
+    )
+    cluster_cert: str = Field(
+        "",
+        description="Certificate that control and data planes share, made by "
+        "`gateway hybrid certs`.",
+    )
+    cluster_cert_key: str = Field("", description="The private key of `cluster_cert`.")
+    data_plane_labels: str = Field(
+        "", description="Labels a data plane carries in lists, as key:value,key:value."
+    )
+    data_plane_purge_delay_s: Annotated[float, Field(ge=60)] = Field(
+        1_209_600.0, description="After how long unseen a data plane is forgotten."
     )
 
     # -- listeners
@@ -180,7 +270,18 @@ class NodeSettings(SharedSettings):
         30.0, description="Deadline for answering an Admin API request; then 503."
     )
 
-    @field_validator("database_url")
+    @field_validator("role", mode="before")
+    @classmethod
+    def _as_kong_spells_it(cls, role: Any) -> Any:
+        return role.replace("_", "-") if isinstance(role, str) else role
+
+    @field_validator("min_version_from")
+    @classmethod
+    def _are_networks(cls, text: str) -> str:
+        networks(text)
+        return text
+
+    @field_validator("database_url", "database_listen_url", "database_replica_url")
     @classmethod
     def _is_postgresql_url(cls, url: SecretStr) -> SecretStr:
         if url.get_secret_value() and not _is_postgresql(url.get_secret_value()):
@@ -193,12 +294,41 @@ class NodeSettings(SharedSettings):
     @model_validator(mode="after")
     def _ports_differ(self) -> NodeSettings:
         taken: dict[int, str] = {}
-        for name in ("proxy_port", "admin_port", "status_port"):
+        for listener in self.listener_names():
+            name = f"{listener}_port"
             port = getattr(self, name)
             if port and port in taken:
                 raise ValueError(f"{named(name)} and {named(taken[port])} are both {port}")
             taken[port] = name
         return self
+
+    @model_validator(mode="after")
+    def _data_plane_is_hybrid(self) -> NodeSettings:
+        if self.role is Role.DATA_PLANE:
+            object.__setattr__(self, "strategy", "hybrid")
+        elif self.strategy == "hybrid":
+            raise ValueError(
+                f"{named('strategy')}: hybrid is the strategy of data planes; "
+                f"give them {named('role')} data-plane"
+            )
+        return self
+
+    def listener_names(self) -> tuple[str, ...]:
+        """Return which listeners a node of this role has, in the order they are opened."""
+        return LISTENERS_OF[self.role]
+
+
+LISTENERS_OF = {
+    Role.TRADITIONAL: ("proxy", "admin", "status"),
+    Role.CONTROL_PLANE: ("admin", "status", "cluster"),
+    Role.DATA_PLANE: ("proxy", "status"),
+}
+
+
+def networks(text: str) -> list[Network]:
+    """Return the networks in a comma-separated list. Raises ValueError naming the bad one."""
+    names = filter(None, map(str.strip, text.split(",")))
+    return [ip_network(name, strict=False) for name in names]
 
 
 class UpSettings(SharedSettings):

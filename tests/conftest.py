@@ -66,6 +66,7 @@ def settings(database_url: str) -> NodeSettings:
         proxy_port=0,
         admin_port=0,
         status_port=0,
+        snapshot_dir="",
     )
 
 

@@ -28,8 +28,10 @@ class Heartbeat:
     status_address: str
     started_at: datetime
     applied_version: int | None
+    applied_committed_at: datetime | None
     strategy: str
     software_version: str
+    role: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,10 @@ class NodeRow:
     started_at: datetime
     last_seen_at: datetime
     applied_version: int | None
+    applied_committed_at: datetime | None
     strategy: str
     software_version: str
+    role: str
     age_s: float
 
 

@@ -1,4 +1,4 @@
-"""The tables: one per entity, derived from its declaration, and the store's own four.
+"""The tables: one per entity, derived from its declaration, and the store's own five.
 
 Names of constraints follow PostgreSQL's habit (``routes_service_id_fkey``), so that errors can be
 told apart by them. The migrations under ``alembic/`` are written by hand; a test holds them and
@@ -160,5 +160,32 @@ nodes = Table(
     Column("applied_version", BigInteger),
     Column("strategy", Text, nullable=False),
     Column("software_version", Text, nullable=False),
+    Column("role", Text, nullable=False, server_default="traditional"),
+    Column("applied_committed_at", _timestamp),
 )
-"""Nodes as they last reported themselves, times by the database's clock except ``started_at``."""
+"""Nodes as they last reported themselves, times by the database's clock except ``started_at``.
+
+``applied_committed_at`` is when the applied version was committed: a database restored from a
+backup gives the same numbers out again, and only the time tells the two apart.
+"""
+
+data_planes = Table(
+    "data_planes",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("ip", Text, nullable=False),
+    Column("software_version", Text, nullable=False),
+    Column("first_seen_at", _timestamp, nullable=False),
+    Column("last_seen_at", _timestamp, nullable=False),
+    Column("applied_version", BigInteger),
+    Column("applied_committed_at", _timestamp),
+    Column("sync_status", Text, nullable=False),
+    Column("labels", JSONB, nullable=False),
+    Column("cert_expires_at", _timestamp),
+    Column("control_plane_id", Uuid, nullable=False),
+)
+"""Data planes as they last reported to a control plane, seen times by the database's clock.
+
+``control_plane_id`` is the node that wrote the row last.
+"""

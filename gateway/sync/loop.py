@@ -10,15 +10,16 @@ import asyncio
 import random
 import time
 from collections.abc import Coroutine
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from typing import Any, Protocol, TypeVar
 
 import structlog
 
 from gateway.settings import NodeSettings
 from gateway.store.errors import StoreError, StoreUnavailable
-from gateway.store.source import FullLoadReason, Load, VersionMark
+from gateway.store.source import FullLoadReason, Load
 from gateway.sync.backoff import Backoff, jittered_s
+from gateway.sync.source import Source
 from gateway.sync.status import SyncState, SyncStatus
 from gateway.sync.strategy import SyncStrategy
 from gateway.sync.supervisor import StrategySupervisor
@@ -33,18 +34,6 @@ LONGEST_RETRY_S = 5.0
 T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
-
-
-class Source(Protocol):
-    """Where versions come from: the database."""
-
-    async def seen(self) -> VersionMark:
-        """Return the newest version. Raises StoreError."""
-        ...
-
-    def load(self, since: VersionMark | None) -> AbstractAsyncContextManager[Load | None]:
-        """Open a load from ``since`` on, of everything if that is None. Raises StoreError."""
-        ...
 
 
 class Applier(Protocol):
@@ -80,6 +69,8 @@ class SyncLoop:
         self._supervisor = StrategySupervisor(strategy, status, self._ask_soon)
         self._retry = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S)
         self._due = asyncio.Event()
+        self._is_urgent = asyncio.Event()
+        self._gap_ends = 0.0
         self._waiting: asyncio.Future[Exception | None] | None = None
         self._has_stopped = False
         self._must_load_everything = False
@@ -118,6 +109,7 @@ class SyncLoop:
         if self._waiting is None:
             self._waiting = asyncio.get_running_loop().create_future()
         self._due.set()
+        self._is_urgent.set()
         error = await asyncio.shield(self._waiting)
         if error:
             raise SyncFailedError(str(error)) from error
@@ -128,12 +120,13 @@ class SyncLoop:
         self._due.set()
 
     async def _wait(self, pause_s: float) -> None:
-        """Wait until the pause is over or somebody wants to know earlier."""
-        try:
-            async with asyncio.timeout(pause_s):
-                await self._due.wait()
-        except TimeoutError:
-            pass
+        """Wait until the pause is over or somebody wants to know earlier.
+
+        What was announced right after an apply waits for more of the same, within the gap; who
+        asked to know now does not.
+        """
+        await _is_set_within(self._due, pause_s)
+        await _is_set_within(self._is_urgent, self._gap_ends - time.monotonic())
 
     def _pause_s(self, error: Exception | None) -> float:
         if error:
@@ -146,6 +139,7 @@ class SyncLoop:
         was_asked, waiting = self._due.is_set(), self._waiting
         applies_before = self._status.applies
         self._due.clear()
+        self._is_urgent.clear()
         self._waiting = None
         error: Exception | None = SyncFailedError(_STOPPED)
         try:
@@ -194,6 +188,7 @@ class SyncLoop:
             self._must_load_everything = True
             raise
         self._must_load_everything = False
+        self._gap_ends = time.monotonic() + self._settings.apply_gap_s
         self._note_applied(load, time.monotonic() - began)
 
     def _apply_timeout_s(self, load: Load) -> float:
@@ -266,6 +261,16 @@ class SyncLoop:
             applied_version=applied.version,
             database_version=load.mark.version,
         )
+
+
+async def _is_set_within(event: asyncio.Event, timeout_s: float) -> None:
+    if timeout_s <= 0:
+        return
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        pass
 
 
 def _answer(waiting: asyncio.Future[Exception | None] | None, error: Exception | None) -> None:

@@ -23,6 +23,7 @@ PROBE_INTERVAL_S = 10.0
 class NotifyStrategy(SyncStrategy):
     """Listens on a connection of its own, outside all pools."""
 
+    source = None
     promises_wake = True
 
     def __init__(self, settings: NodeSettings) -> None:

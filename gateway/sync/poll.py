@@ -11,6 +11,7 @@ from gateway.sync.strategy import SyncStrategy, Wake
 class PollStrategy(SyncStrategy):
     """Never wakes the loop before its interval is over."""
 
+    source = None
     promises_wake = False
 
     def __init__(self, settings: NodeSettings) -> None:

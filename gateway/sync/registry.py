@@ -29,7 +29,7 @@ def create_strategy(settings: NodeSettings) -> SyncStrategy:
         )
     try:
         strategy: SyncStrategy = found.load()(settings)
-        _ = strategy.run, strategy.promises_wake
+        _ = strategy.run, strategy.promises_wake, strategy.source
     except Exception as error:
         raise StrategyError(
             f"the sync strategy '{name}' ({found.value}) cannot be used: {error}"

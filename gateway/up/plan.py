@@ -49,6 +49,7 @@ def node_settings(settings: UpSettings, database_url: SecretStr) -> list[NodeSet
             proxy_port=settings.proxy_port + (0 if settings.shared_proxy_port else PORT_STEP * k),
             admin_port=settings.admin_port + PORT_STEP * k,
             status_port=settings.status_port + PORT_STEP * k,
+            snapshot_dir=str(settings.data_dir / "snapshots"),
             shutdown_timeout_s=NODE_SHUTDOWN_TIMEOUT_S,
         )
         for k in range(settings.nodes)

@@ -54,8 +54,10 @@ def beat(id_: UUID, name: str, applied_version: int | None) -> Heartbeat:
         status_address="127.0.0.1:8100",
         started_at=datetime.now(UTC),
         applied_version=applied_version,
+        applied_committed_at=None,
         strategy="notify",
         software_version=__version__,
+        role="traditional",
     )
 
 

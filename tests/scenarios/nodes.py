@@ -50,6 +50,7 @@ class NodeProcess:
             "proxy_port": 0,
             "admin_port": 0,
             "status_port": 0,
+            "snapshot_dir": "",
             **settings,
         }
 

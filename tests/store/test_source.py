@@ -26,7 +26,7 @@ from gateway.store.source import (
     VersionMark,
 )
 from gateway.store.store import Store
-from tests.fault_proxy import FaultProxy
+from gateway.lab.fault_proxy import FaultProxy
 from tests.store.rows import route, service, target, upstream
 
 END_CONNECTIONS = """

@@ -25,7 +25,7 @@ from gateway.store.errors import (
     UnstorableValue,
 )
 from gateway.store.store import Heartbeat, Store
-from tests.fault_proxy import FaultProxy
+from gateway.lab.fault_proxy import FaultProxy
 from tests.store.rows import route, service, target, upstream
 
 
@@ -383,8 +383,10 @@ def heartbeat(**facts: Any) -> Heartbeat:
         "status_address": "127.0.0.1:8100",
         "started_at": datetime.now(UTC),
         "applied_version": None,
+        "applied_committed_at": None,
         "strategy": "poll",
         "software_version": "1.2.3",
+        "role": "traditional",
     }
     return Heartbeat(**beat | facts)
 

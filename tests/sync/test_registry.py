@@ -16,6 +16,7 @@ THIRD_PARTY = """
 import asyncio
 
 class Carrier:
+    source = None
     promises_wake = False
     def __init__(self, settings): self.settings = settings
     async def run(self, wake): await asyncio.Event().wait()

@@ -11,7 +11,7 @@ from gateway.settings import NodeSettings
 from gateway.store.embedded import EmbeddedPostgres
 from gateway.store.store import Store
 from gateway.sync.registry import strategy_names
-from tests.fault_proxy import FaultProxy
+from gateway.lab.fault_proxy import FaultProxy
 from tests.store.rows import route, service, target, upstream
 from tests.sync.mirror import SyncedNode, newest_version, run_sql, tables, until
 
