@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 
 from gateway import __version__
 from gateway.heartbeat import Pulse
+from gateway.lab.fault_proxy import FaultProxy
 from gateway.settings import NodeSettings
 from gateway.status.facts import NodeIdentity
 from gateway.store.embedded import EmbeddedPostgres
@@ -24,7 +25,6 @@ from gateway.store.nodes import NodeRow
 from gateway.store.source import VersionMark
 from gateway.store.store import Store
 from gateway.sync.status import SyncStatus
-from tests.fault_proxy import FaultProxy
 from tests.scenarios.nodes import until
 
 SELDOM_S = 3600

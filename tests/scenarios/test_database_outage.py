@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from gateway.lab.fault_proxy import FaultProxy
 from gateway.store import migrate
 from gateway.store.embedded import EmbeddedPostgres
-from tests.fault_proxy import FaultProxy
 
 from .conftest import StartNodes
 from .nodes import DEADLINE_S, NodeProcess, all_reach, until

@@ -11,8 +11,8 @@ import httpx
 import psutil
 import pytest
 
+from gateway.lab.fault_proxy import FaultProxy
 from gateway.store.embedded import EmbeddedPostgres
-from tests.fault_proxy import FaultProxy
 
 from .conftest import StartNodes
 from .nodes import NodeProcess, http_client, until

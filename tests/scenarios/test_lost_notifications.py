@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.lab.fault_proxy import FaultProxy
 from gateway.store.embedded import EmbeddedPostgres
-from tests.fault_proxy import FaultProxy
 
 from .conftest import StartNodes
 from .nodes import NodeProcess, all_reach

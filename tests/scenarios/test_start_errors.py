@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
+from gateway.lab.fault_proxy import FaultProxy
 from gateway.settings import NodeSettings, SettingError, read_settings
 from gateway.store.embedded import EmbeddedPostgres
-from tests.fault_proxy import FaultProxy
 
 from .conftest import StartNodes
 from .nodes import NodeProcess, http_client
