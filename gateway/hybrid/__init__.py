@@ -1,0 +1,1 @@
+"""Hybrid mode: control planes have the database, data planes ask them for the configuration."""
