@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal
 from uuid import UUID
 
@@ -96,6 +96,10 @@ class Store:
             await transaction.begin()
             yield transaction
             await transaction.commit()
+
+    def autocommit(self) -> AbstractAsyncContextManager[Session]:
+        """Open a session whose statements each commit by themselves. It raises StoreError."""
+        return self._session("AUTOCOMMIT")
 
     async def heartbeat(self, beat: Heartbeat) -> None:
         """Write what a node reports; now and then also clean up. Raises StoreUnavailable."""
