@@ -7,20 +7,30 @@ it will serve, and what it reports it does serve.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import structlog
 
 from gateway import __version__
+from gateway.settings import NodeSettings
 from gateway.status.facts import NodeFacts
 from gateway.store.errors import StoreError
 from gateway.store.nodes import Heartbeat
+
+ALIVE_HEARTBEATS = 5
+"""A node counts as alive until it has missed this many heartbeats."""
 
 LEAST_GAP_S = 0.02
 """Between two reports, so that a burst of applies costs few."""
 
 log = structlog.get_logger(__name__)
+
+
+def alive_for_s(settings: NodeSettings) -> float:
+    """Return for how long after its last heartbeat a node counts as alive."""
+    return ALIVE_HEARTBEATS * settings.heartbeat_interval_s
 
 
 class Registry(Protocol):
@@ -70,6 +80,7 @@ class Pulse:
 
     async def _report(self, write: Callable[[Heartbeat], Awaitable[None]]) -> bool:
         """Write a heartbeat; return whether that succeeded."""
+        began = time.monotonic()
         try:
             await write(self._heartbeat())
         except StoreError as error:
@@ -78,6 +89,7 @@ class Pulse:
             self._failing = True
             return False
         self._failing = False
+        self._node.sync.last_reported = began
         return True
 
     def _heartbeat(self) -> Heartbeat:

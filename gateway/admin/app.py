@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway import KONG_ADMIN_API_VERSION, __version__
+from gateway.admin.barrier import Barrier
 from gateway.admin.endpoint import Endpoint
 from gateway.admin.errors import answer, not_found
 from gateway.admin.middleware import CommonHeaders, SettledPath
@@ -19,6 +20,7 @@ from gateway.admin.responses import JsonResponse
 from gateway.admin.targets import Targets
 from gateway.entities import ENTITIES
 from gateway.entities.target import TARGETS
+from gateway.heartbeat import alive_for_s
 from gateway.settings import Compat
 from gateway.status.facts import NodeFacts
 from gateway.store.store import Store
@@ -26,11 +28,12 @@ from gateway.store.store import Store
 
 def create_app(store: Store, node: NodeFacts) -> Starlette:
     """Return the app; it writes through ``store`` and tells what ``node`` knows."""
+    barrier = Barrier(store, alive_for_s(node.settings))
     paths = _entity_paths(store, node.settings.admin_body_limit_bytes)
     paths |= NodeResource(store, node).paths()
     paths |= _list_of(paths)
     app = Starlette(
-        routes=_routes(paths, node.settings.admin_timeout_s),
+        routes=_routes(paths, node.settings.admin_timeout_s, barrier),
         middleware=[_common_headers(node.settings.compat), Middleware(SettledPath)],
         exception_handlers={HTTPException: _unknown_path},
     )
@@ -67,10 +70,11 @@ def _list_of(paths: Paths) -> Paths:
     return {"/endpoints": {"GET": endpoints}}
 
 
-def _routes(paths: Paths, timeout_s: float) -> list[Route]:
+def _routes(paths: Paths, timeout_s: float, barrier: Barrier) -> list[Route]:
     """Return the routes, a fixed segment before a parameter in its place."""
     return [
-        Route(path, Endpoint(paths[path], timeout_s)) for path in sorted(paths, key=_by_segment)
+        Route(path, Endpoint(paths[path], timeout_s, barrier))
+        for path in sorted(paths, key=_by_segment)
     ]
 
 

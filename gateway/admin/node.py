@@ -17,15 +17,13 @@ from starlette.responses import Response
 from gateway import KONG_ADMIN_API_VERSION, __version__
 from gateway.admin.resource import Paths
 from gateway.admin.responses import JsonResponse
+from gateway.heartbeat import alive_for_s
 from gateway.settings import NodeSettings
 from gateway.status.app import report
 from gateway.status.facts import NodeFacts
 from gateway.store.errors import StoreUnavailable
 from gateway.store.nodes import ClusterView, NodeRow
 from gateway.store.store import Store
-
-ALIVE_HEARTBEATS = 5
-"""A node counts as alive until it has missed this many heartbeats."""
 
 
 class NodeResource:
@@ -77,7 +75,7 @@ class NodeResource:
         """Say which nodes there are and how far each has got."""
         del request
         view = await self._store.cluster()
-        alive_s = ALIVE_HEARTBEATS * self._node.settings.heartbeat_interval_s
+        alive_s = alive_for_s(self._node.settings)
         return JsonResponse(
             {
                 "config_version": view.version,
@@ -117,6 +115,7 @@ def _node(row: NodeRow, view: ClusterView, alive_s: float) -> dict[str, Any]:
         "proxy_address": row.proxy_address,
         "admin_address": row.admin_address,
         "status_address": row.status_address,
+        "role": row.role,
         "strategy": row.strategy,
         "software_version": row.software_version,
         "started_at": row.started_at.isoformat(),

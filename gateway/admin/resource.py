@@ -26,14 +26,11 @@ from gateway.admin.query import (
     parse_query,
     tag_filter,
 )
-from gateway.admin.responses import JsonResponse, page_response
+from gateway.admin.responses import VERSION_HEADER, JsonResponse, page_response
 from gateway.admin.rows import Key, Where, key_of
 from gateway.entities import EntityType, Given, Row
 from gateway.store.store import Store
 from gateway.store.transactions import ReadTransaction, WriteTransaction
-
-VERSION_HEADER = "X-Gateway-Config-Version"
-"""On the answer to each write: the version of the config that the write made."""
 
 Paths = dict[str, Mapping[str, Handler]]
 

@@ -11,6 +11,9 @@ from starlette.responses import JSONResponse, Response
 
 MEDIA_TYPE = "application/json; charset=utf-8"
 
+VERSION_HEADER = "X-Gateway-Config-Version"
+"""On the answer to each write: the version of the config that the write made."""
+
 ROWS_AT_ONCE = 50
 """Rows rendered before the event loop gets its turn: well below 2 ms of work."""
 

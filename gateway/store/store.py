@@ -22,6 +22,7 @@ from gateway.store import nodes
 from gateway.store.connection import DEADLINE_MARGIN_S, connect, is_cut
 from gateway.store.errors import NO_VERSION, StoreUnavailable, translated
 from gateway.store.nodes import ClusterView, Heartbeat, NodeRow
+from gateway.store.propagation import MEMBERS, Member
 from gateway.store.session import Session
 from gateway.store.transactions import ReadTransaction, WriteTransaction
 
@@ -131,6 +132,12 @@ class Store:
         if not rows:
             raise StoreUnavailable(NO_VERSION)
         return nodes.view([dict(row) for row in rows])
+
+    async def members(self) -> list[Member]:
+        """Return all who serve traffic, with how far each has got. Raises StoreUnavailable."""
+        async with self._session("AUTOCOMMIT") as session:
+            rows = (await session.execute(MEMBERS)).mappings().all()
+        return [Member(**row) for row in rows]
 
     async def prune_change_log(self) -> None:
         """Remove all but the newest ``change_log_keep`` versions. Raises StoreUnavailable."""

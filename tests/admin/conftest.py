@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,6 +15,7 @@ from gateway.admin.app import create_app
 from gateway.settings import NodeSettings
 from gateway.status.facts import BadEntity, ConnectionCounts, NodeIdentity
 from gateway.store.store import Store
+from gateway.sync.status import SyncState, SyncStatus
 
 
 def identity() -> NodeIdentity:
@@ -36,15 +36,8 @@ class StandingNode:
     settings: NodeSettings
     identity: NodeIdentity = field(default_factory=identity)
     draining: bool = False
-    sync: Any = field(
-        default_factory=lambda: SimpleNamespace(
-            strategy="poll",
-            state="synced",
-            applied=None,
-            seen_version=None,
-            last_success=None,
-            last_error=None,
-        )
+    sync: SyncStatus = field(
+        default_factory=lambda: SyncStatus(strategy="poll", state=SyncState.SYNCED)
     )
 
     def connections(self) -> ConnectionCounts:
