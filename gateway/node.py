@@ -94,7 +94,13 @@ class Node:
         self.traffic = TrafficMetrics()
         self.applies = ApplyMetrics()
         self.sync = SyncStatus(settings.strategy, observe_apply=self.applies.observe)
-        self.proxy = Proxy(settings, asyncio.get_running_loop(), self.traffic)
+        self.proxy = Proxy(
+            settings,
+            asyncio.get_running_loop(),
+            self.traffic,
+            sync_now=self._sync_now,
+            stale_s=self.sync.stale_s,
+        )
         self.applier = SnapshotApplier(self.proxy.use)
         self.store = Store(settings)
         strategy = create_strategy(settings)
@@ -158,6 +164,9 @@ class Node:
                 await step()
             except Exception:
                 log.exception("a step of the stop failed", step=step.__qualname__)
+
+    async def _sync_now(self) -> None:
+        await self._sync_loop.sync_now()
 
     # -- NodeFacts
 

@@ -303,6 +303,16 @@ class NodeSettings(SharedSettings):
         return self
 
     @model_validator(mode="after")
+    def _stale_is_longer_than_between_syncs(self) -> NodeSettings:
+        for name in ("poll_interval_s", "heartbeat_interval_s"):
+            if 0 < self.max_stale_s <= getattr(self, name):
+                raise ValueError(
+                    f"{named('max_stale_s')} {self.max_stale_s:g} must be longer than "
+                    f"{named(name)} {getattr(self, name):g}, or 0"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _data_plane_is_hybrid(self) -> NodeSettings:
         if self.role is Role.DATA_PLANE:
             object.__setattr__(self, "strategy", "hybrid")

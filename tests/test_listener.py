@@ -18,10 +18,9 @@ from gateway.app_connection import AppLimits
 from gateway.listener import Listener, ListenError, address_of, open_socket
 from gateway.metrics.traffic import TrafficMetrics
 from gateway.proxy.downstream import DownstreamConnection
-from gateway.proxy.proxy import Proxy
 from gateway.settings import NodeSettings
 from gateway.snapshot import SnapshotApplier
-from tests.proxy.gateway import one_route
+from tests.proxy.gateway import fresh_proxy, one_route
 from tests.proxy.peers import OK, Client, Upstream, UpstreamPeer
 from tests.snapshot.rows import full_load
 
@@ -98,7 +97,7 @@ class Served:
     """A proxy behind a listener of its own."""
 
     def __init__(self, drain_s: float) -> None:
-        self.proxy = Proxy(NodeSettings(), asyncio.get_running_loop(), TrafficMetrics())
+        self.proxy = fresh_proxy(NodeSettings(), TrafficMetrics())
         opened = open_socket("proxy", "127.0.0.1", 0, backlog=8)
         self.port: int = opened.getsockname()[1]
         self.listener = Listener.of_protocol(

@@ -79,6 +79,7 @@ class Exposition:
         yield from self._config()
         yield from self._process.collect()
         yield self._requests_without_route()
+        yield from self._freshness()
 
     def _node_info(self) -> Metric:
         identity = self._node.identity
@@ -146,6 +147,11 @@ class Exposition:
             ("config_applies", "Snapshots made current.", sync.applies),
             ("config_full_loads", "Applies that read the whole configuration.", sync.full_loads),
             ("config_sync_failures", "Syncs that failed.", sync.failures),
+            (
+                "sync_strategy_restarts",
+                "Times the sync strategy failed or fell silent and was started again.",
+                sync.strategy_restarts,
+            ),
         ):
             family = CounterMetricFamily(self._prefix + name, text)
             family.add_metric([], value)
@@ -195,6 +201,22 @@ class Exposition:
             for code, count in sorted(codes.items()):
                 family.add_metric([reason, str(code)], count)
         return family
+
+    def _freshness(self) -> Iterator[Metric]:
+        waits = CounterMetricFamily(
+            self._prefix + "min_version_requests",
+            "Requests that had to wait for the version they asked for, and of these the ones that "
+            "were refused as it did not come in time.",
+            labels=["outcome"],
+        )
+        waits.add_metric(["waited"], self._traffic.min_version_waits)
+        waits.add_metric(["timed_out"], self._traffic.min_version_timeouts)
+        yield waits
+        yield CounterMetricFamily(
+            self._prefix + "stale_refusals",
+            "Requests refused because the node had not synced for max_stale_s.",
+            value=self._traffic.stale_refusals,
+        )
 
     def _gauge(self, name: str, text: str, value: float) -> Metric:
         return GaugeMetricFamily(self._prefix + name, text, value=value)

@@ -96,6 +96,9 @@ class TrafficMetrics:
         self._routes: dict[UUID, RouteTraffic] = {}
         self.unmatched: dict[int, int] = {}
         self.refused: dict[int, int] = {}
+        self.min_version_waits = 0
+        self.min_version_timeouts = 0
+        self.stale_refusals = 0
 
     def __iter__(self) -> Iterator[RouteTraffic]:
         return iter(list(self._routes.values()))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.metrics.traffic import RouteTraffic
 from gateway.proxy import errors
-from gateway.proxy.http1 import CHUNKED, NO_BODY, RequestHead, ResponseHead
+from gateway.proxy.http1 import CHUNKED, MIN_VERSION, NO_BODY, RequestHead, ResponseHead
 from gateway.proxy.pool import ConnectError
 from gateway.proxy.resolution import Resolution, host_without_port
 from gateway.proxy.upstream import UpstreamConnection
@@ -167,6 +167,11 @@ class Exchange:
         return self._head_at != 0
 
     @property
+    def is_over(self) -> bool:
+        """Whether nobody waits for the response any more."""
+        return self._over
+
+    @property
     def body_size(self) -> int:
         """Bytes of the request body so far."""
         return self._body_size
@@ -174,7 +179,18 @@ class Exchange:
     # -- the way there
 
     def start(self) -> None:
-        """Resolve the route and send the request on its way."""
+        """Send the request on its way, as soon as the snapshot is as new as it has to be."""
+        freshness = self._proxy.freshness
+        if self.head.special or freshness.refuses_stale:
+            asked = self.head.special.get(MIN_VERSION)
+            freshness.admit(self, asked, self._downstream.client.address)
+        else:
+            self.proceed()
+
+    def proceed(self) -> None:
+        """Resolve the route and go to its service."""
+        if self._over:
+            return
         resolution = self._proxy.table.find(self.head, self.host, self._path)
         if resolution is None:
             self.answer(404)
@@ -188,6 +204,11 @@ class Exchange:
         else:
             self._service = resolution.service
             self._try_next()
+
+    def refuse(self, status: int, message: str) -> None:
+        """Answer that the snapshot is not as new as it has to be."""
+        if not self._over:
+            self.answer(status, message, b"\r\nRetry-After: 1" if status == 503 else b"")
 
     def on_request_body(self, data: bytes) -> None:
         """Take a piece of the request body from the client."""

@@ -41,13 +41,16 @@ _REQUEST_SPECIAL = re.compile(
     rb"(?i)\r\n(host|connection|content-length|transfer-encoding|te|upgrade|expect|keep-alive"
     rb"|proxy-connection|proxy|trailer|via|x-real-ip"
     rb"|x-forwarded-(?:for|proto|host|port|path|prefix)"
-    rb"|x-(?:gateway|kong)-request-id):[ \t]*+([^\r]*+)"
+    rb"|x-(?:gateway|kong)-request-id|x-gateway-min-version):[ \t]*+([^\r]*+)"
 )
 _RESPONSE_SPECIAL = re.compile(
     rb"(?i)\r\n(connection|content-length|transfer-encoding|keep-alive|proxy-connection|upgrade"
     rb"|trailer|via"
     rb"|x-(?:gateway|kong)-(?:request-id|(?:proxy|upstream|response)-latency)):[ \t]*+([^\r]*+)"
 )
+MIN_VERSION = b"x-gateway-min-version"
+"""The request header that asks for a version; it never travels on."""
+
 _NOTHING_SPECIAL: Mapping[bytes, bytes] = {}
 _KEEP_ALIVE = [b"Connection", b"keep-alive"]
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")

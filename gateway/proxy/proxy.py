@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from os import urandom
 
@@ -12,6 +13,7 @@ from gateway.proxy import errors
 from gateway.proxy.deadlines import DeadlineWheel
 from gateway.proxy.exchange import Client
 from gateway.proxy.failures import FailureLog
+from gateway.proxy.freshness import Freshness
 from gateway.proxy.http1 import HeadLimits
 from gateway.proxy.names import wire_names
 from gateway.proxy.pool import UpstreamPools
@@ -52,10 +54,19 @@ class ProxyCounts:
 
 
 class Proxy:
-    """The data plane of one node. ``table`` is replaced, in one assignment, at each apply."""
+    """The data plane of one node. ``table`` is replaced, in one assignment, at each apply.
+
+    ``sync_now`` brings the snapshot up to date, ``stale_s`` tells for how long it may not be.
+    """
 
     def __init__(
-        self, settings: NodeSettings, loop: asyncio.AbstractEventLoop, traffic: TrafficMetrics
+        self,
+        settings: NodeSettings,
+        loop: asyncio.AbstractEventLoop,
+        traffic: TrafficMetrics,
+        *,
+        sync_now: Callable[[], Awaitable[None]],
+        stale_s: Callable[[], float],
     ) -> None:
         self.settings = settings
         self.loop = loop
@@ -76,6 +87,7 @@ class Proxy:
             settings, wheel=self.wheel, resolver=self.resolver, limits=self.head_limits
         )
         self.table = RouteTable(Snapshot.empty(), traffic)
+        self.freshness = Freshness(settings, traffic, self._version, sync_now, stale_s)
         self._name_lines()
         self._date_second = 0
         self._date_line = b""
@@ -103,6 +115,7 @@ class Proxy:
 
     async def stop(self) -> None:
         """Close the upstream side. The listener has closed the clients' before."""
+        await self.freshness.stop()
         await self.pools.stop()
         await self.resolver.stop()
         self.wheel.stop()
@@ -110,7 +123,12 @@ class Proxy:
     def use(self, snapshot: Snapshot) -> None:
         """Serve from ``snapshot`` from the next request on."""
         outdated, self.table = self.table, RouteTable(snapshot, self.traffic)
+        self.freshness.note_apply()
         self._empty(outdated)
+
+    def _version(self) -> int:
+        mark = self.table.snapshot.mark
+        return 0 if mark is None else mark.version
 
     def _empty(self, table: RouteTable) -> None:
         if table.forget_some():

@@ -45,12 +45,15 @@ def why_not_ready(node: NodeFacts) -> str | None:
     """Return why traffic should not come here, None when it may.
 
     Ready means that a configuration has been loaded and that the node is not stopping. A node that
-    has lost the database stays ready: it serves what it knows.
+    has lost the database stays ready: it serves what it knows, unless ``max_stale_s`` sets a limit.
     """
     if node.draining:
         return "draining"
     if node.sync.applied is None:
         return "no configuration loaded yet"
+    max_stale_s = node.settings.max_stale_s
+    if max_stale_s and node.sync.stale_s() > max_stale_s:
+        return f"not synced for longer than {max_stale_s:g} s"
     return None
 
 
@@ -93,7 +96,14 @@ def _sync(node: NodeFacts) -> dict[str, Any]:
             None if sync.last_success is None else round(time.monotonic() - sync.last_success, 3)
         ),
         "last_error": sync.last_error,
+        "last_apply_ms": _ms(sync.last_apply_s),
+        "last_propagation_ms": _ms(sync.last_propagation_s),
+        "strategy_restarts": sync.strategy_restarts,
     }
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)
 
 
 def _server(node: NodeFacts) -> dict[str, int]:

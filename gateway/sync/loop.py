@@ -77,8 +77,9 @@ class SyncLoop:
 
     async def first_load(self) -> None:
         """Load and apply everything. Raises StoreError, and what the applier raises."""
+        began = time.monotonic()
         await self._sync()
-        self._note_success()
+        self._note_success(began)
 
     async def run(self) -> None:
         """Keep the node at the newest version until cancelled."""
@@ -153,12 +154,13 @@ class SyncLoop:
     # -- one sync
 
     async def _try_to_sync(self) -> Exception | None:
+        began = time.monotonic()
         try:
             await self._sync()
         except Exception as error:  # noqa: BLE001 - the loop survives whatever it is
             self._note_failure(error)
             return error
-        self._note_success()
+        self._note_success(began)
         return None
 
     async def _sync(self) -> None:
@@ -241,10 +243,11 @@ class SyncLoop:
                 exc_info=None if is_database else error,
             )
 
-    def _note_success(self) -> None:
+    def _note_success(self, began: float) -> None:
+        """Note that what is served was the newest at ``began``, or is newer."""
         status, before = self._status, self._status.state
         status.state = SyncState.SYNCED
-        status.last_success = time.monotonic()
+        status.last_success = began
         status.last_error = None
         if before not in (SyncState.STARTING, SyncState.SYNCED):
             version = status.applied.version if status.applied else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -26,10 +28,12 @@ def _observe_nothing(duration_s: float, propagation_s: float | None) -> None:
 class SyncStatus:
     """State and counters since the start of the node.
 
-    ``last_success`` is by ``time.monotonic``. ``last_propagation_s`` is the stale window as the
-    node sees it: from the commit of the oldest change of an apply to the end of that apply, on the
-    database's clock; None before the first one. ``observe_apply`` gets each apply's duration and
-    propagation, None where everything was loaded and nothing can be said of single changes.
+    ``last_success`` and ``last_reported`` are by ``time.monotonic``: when the last sync that came
+    to an end, and the last heartbeat that arrived, were begun. ``last_propagation_s`` is the stale
+    window as the node sees it: from the commit of the oldest change of an apply to the end of that
+    apply, on the database's clock; None before the first one. ``observe_apply`` gets each apply's
+    duration and propagation, None where everything was loaded and nothing can be said of single
+    changes.
     """
 
     strategy: str
@@ -37,6 +41,7 @@ class SyncStatus:
     applied: VersionMark | None = None
     seen_version: int | None = None
     last_success: float | None = None
+    last_reported: float | None = None
     last_error: str | None = None
     syncs: int = 0
     applies: int = 0
@@ -47,3 +52,13 @@ class SyncStatus:
     last_propagation_s: float | None = None
     on_applied: list[Callable[[], None]] = field(default_factory=list)
     observe_apply: Callable[[float, float | None], None] = _observe_nothing
+
+    def stale_s(self) -> float:
+        """Return for how long this node may have been behind, in seconds; infinity if always.
+
+        As long as since its last sync, or since the cluster last heard of it if that is longer:
+        writes that wait for the cluster stop waiting for a node that is not heard of.
+        """
+        if self.last_success is None or self.last_reported is None:
+            return math.inf
+        return time.monotonic() - min(self.last_success, self.last_reported)

@@ -270,3 +270,13 @@ async def test_both_modes_tell_the_same_things(scraped: Scraped, kongs: Scraped)
     assert ours - theirs == {"own_latency_ms", "connections", "requests"}
     renamed = {"kong_latency_ms", "nginx_connections_total", "nginx_requests"}
     assert theirs - ours == renamed
+
+
+async def test_what_was_not_fresh_enough_is_counted(scraped: Scraped):
+    scraped.traffic.min_version_waits = 3
+    scraped.traffic.min_version_timeouts = 1
+    scraped.traffic.stale_refusals = 2
+    name = "gateway_min_version_requests_total"
+    assert await scraped.value(name, outcome="waited") == 3
+    assert await scraped.value(name, outcome="timed_out") == 1
+    assert await scraped.value("gateway_stale_refusals_total") == 2

@@ -32,14 +32,35 @@ def one_route(upstream: Upstream | int, *, to: Any = None, **of_route: Any) -> T
     }
 
 
+def fresh_proxy(settings: NodeSettings, traffic: TrafficMetrics) -> Proxy:
+    """A proxy whose snapshot is always new enough."""
+
+    async def sync_now() -> None:
+        return
+
+    return Proxy(
+        settings, asyncio.get_running_loop(), traffic, sync_now=sync_now, stale_s=lambda: 0.0
+    )
+
+
 class Gateway:
-    """The running proxy."""
+    """The running proxy.
+
+    ``newer`` is what a sync finds, one version per sync, nothing when it is empty; ``stale_s`` is
+    for how long it has not synced.
+    """
 
     def __init__(self, **settings: Any) -> None:
         loop = asyncio.get_running_loop()
         self.settings = NodeSettings(**settings)
         self.traffic = TrafficMetrics()
-        self.proxy = Proxy(self.settings, loop, self.traffic)
+        self.version = 1
+        self.newer: list[Tables] = []
+        self.syncs = 0
+        self.stale_s = 0.0
+        self.proxy = Proxy(
+            self.settings, loop, self.traffic, sync_now=self._sync, stale_s=lambda: self.stale_s
+        )
         self.applier = SnapshotApplier(self.proxy.use)
         self.connections: set[DownstreamConnection] = set()
         self.clients: list[Client] = []
@@ -62,7 +83,14 @@ class Gateway:
         )
 
     async def change(self, tables: Tables, deleted: Mapping[str, list[Any]] | None = None) -> None:
-        await self.applier.apply(change_load(tables, deleted))
+        self.version += 1
+        await self.applier.apply(change_load(tables, deleted, self.version))
+
+    async def _sync(self) -> None:
+        self.syncs += 1
+        await asyncio.sleep(0)
+        if self.newer:
+            await self.change(self.newer.pop(0))
 
     async def connect(self, *, receive_buffer: int | None = None) -> Client:
         client = await Client.connect(self.port, receive_buffer=receive_buffer)

@@ -14,6 +14,7 @@ from gateway import __version__
 from gateway.metrics.apply import ApplyMetrics
 from gateway.metrics.exposition import Exposition
 from gateway.metrics.traffic import TrafficMetrics
+from gateway.settings import NodeSettings
 from gateway.status.app import create_app
 from gateway.status.facts import BadEntity
 from gateway.sync.status import SyncState
@@ -57,6 +58,20 @@ async def test_a_node_without_its_database_stays_ready(client: httpx.AsyncClient
     assert report["sync"]["last_error"] == "connection refused"
 
 
+@pytest.mark.parametrize("lacking", ["last_success", "last_reported"])
+async def test_with_a_limit_a_node_that_is_out_of_touch_is_not_ready(
+    client: httpx.AsyncClient, node: SomeNode, lacking: str
+):
+    node.load(1)
+    node.sync.last_reported = time.monotonic()
+    node.settings = NodeSettings(max_stale_s=30)
+    assert await ready(client) == (200, "ready")
+    setattr(node.sync, lacking, time.monotonic() - 31)
+    assert await ready(client) == (503, "not synced for longer than 30 s")
+    setattr(node.sync, lacking, None)
+    assert await ready(client) == (503, "not synced for longer than 30 s")
+
+
 async def test_a_stopping_node_is_not_ready(client: httpx.AsyncClient, node: SomeNode):
     node.load(1)
     node.draining = True
@@ -77,6 +92,8 @@ async def test_the_report_of_a_node_at_work(client: httpx.AsyncClient, node: Som
     node.load(7)
     node.sync.seen_version = 9
     node.sync.last_success = time.monotonic() - 2
+    node.sync.last_apply_s, node.sync.last_propagation_s = 0.0012, 0.0034567
+    node.sync.strategy_restarts = 1
     node.bad = [BadEntity("routes", "42", "no such protocol")]
     report = (await client.get("/status")).json()
     assert report["sync"].pop("seconds_since_success") >= 2
@@ -98,6 +115,9 @@ async def test_the_report_of_a_node_at_work(client: httpx.AsyncClient, node: Som
             "applied_version": 7,
             "seen_version": 9,
             "last_error": None,
+            "last_apply_ms": 1.2,
+            "last_propagation_ms": 3.457,
+            "strategy_restarts": 1,
         },
         "server": {
             "connections_accepted": 10,
