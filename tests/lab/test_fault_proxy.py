@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import psycopg
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.lab.fault_proxy import FaultProxy, NotificationFilter
@@ -42,6 +42,7 @@ def cut_up(data: bytes, sizes: list[int]) -> list[bytes]:
     return [*pieces, data]
 
 
+@settings(deadline=None)
 @given(messages=MESSAGES, sizes=st.lists(st.integers(1, 20)))
 def test_notifications_are_left_out_however_the_bytes_are_cut(
     messages: list[tuple[bytes, bytes]], sizes: list[int]
@@ -52,6 +53,7 @@ def test_notifications_are_left_out_however_the_bytes_are_cut(
     assert passed == b"".join(message(*each) for each in messages if each[0] != b"A")
 
 
+@settings(deadline=None)
 @given(messages=MESSAGES, sizes=st.lists(st.integers(1, 20)))
 def test_while_nothing_is_dropped_every_byte_passes(
     messages: list[tuple[bytes, bytes]], sizes: list[int]

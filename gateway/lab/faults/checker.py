@@ -126,11 +126,16 @@ class _History:
         self.timeline = Timeline(self.commits)
 
     def clock(self) -> Clock:
-        """Return when versions came to be."""
+        """Return when versions came to be.
+
+        By writes that store something: a deletion of what is not there names a version that was
+        there before.
+        """
+        known = [(answer, self.invoked[answer.write]) for answer in self.acknowledged]
         return Clock(
-            (answer.version, self.invoked[answer.write].at, answer.at)
-            for answer in self.acknowledged
-            if answer.version is not None
+            (answer.version, invoked.at, answer.at)
+            for answer, invoked in known
+            if answer.version is not None and any(invoked.values.values())
         )
 
 

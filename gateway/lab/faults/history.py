@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass
 Register = str
 Value = str | None
 Values = dict[Register, Value]
+Phase = Literal["begins", "is over"]
 
 
 class HistoryError(Exception):
@@ -116,7 +117,7 @@ class Fault:
     at: float
     kind: str
     on: str
-    phase: Literal["begins", "is over"]
+    phase: Phase
     event: Literal["fault"] = "fault"
 
 
@@ -169,8 +170,10 @@ class Recorder:
         """Add an event."""
         self._file.write(to_line(event))
 
-    def close(self) -> None:
-        """Finish the file."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
 

@@ -78,7 +78,7 @@ class Clock:
     """
 
     def __init__(self, writes: Iterable[tuple[int, float, float]]) -> None:
-        """Take (version, sent at, acknowledged at) of the acknowledged writes."""
+        """Take (version, sent at, acknowledged at) of acknowledged writes that made a version."""
         self._versions: list[int] = []
         self._earliest: list[float] = []
         for version, sent_at, _ in (ordered := sorted(writes)):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.lab.faults.checker import SHOWN_PER_GUARANTEE, Guarantee, Verdict, check
@@ -282,8 +282,9 @@ def a_refusal_shows_nothing(story: Story) -> list[Event]:
 
 def deleting_what_is_not_there_makes_no_version(story: Story) -> list[Event]:
     version = story.writes(a=None)
-    story.events.append(Invoked(story.now, 99, "n1", {A: None}))
-    story.events.append(Answered(story.now, 99, Outcome.OK, version=version))
+    story.events.append(Invoked(story.now + 10, 99, "n1", {A: None}))
+    story.events.append(Answered(story.now + 11, 99, Outcome.OK, version=version))
+    story.shows("n1", None, "0", min_version=version)
     return story.heals()
 
 
@@ -308,11 +309,13 @@ def test_all_guarantees_hold_where(tell: Callable[[Story], list[Event]]) -> None
     assert violations(check(tell(Story()))) == []
 
 
+@settings(deadline=None)
 @given(st.integers())
 def test_a_cluster_that_keeps_its_promises_is_never_accused(seed: int) -> None:
     assert violations(check(Cluster(seed).history())) == []
 
 
+@settings(deadline=None)
 @given(st.integers(), st.data())
 def test_the_order_in_which_events_were_written_down_does_not_matter(
     seed: int, data: st.DataObject
@@ -323,6 +326,7 @@ def test_the_order_in_which_events_were_written_down_does_not_matter(
     assert violations(check([*others, *shuffled])) == []
 
 
+@settings(deadline=None)
 @given(st.integers(), st.data())
 def test_a_node_that_goes_back_is_found_out_whatever_was_before(
     seed: int, data: st.DataObject

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.lab.faults.history import Fault, HistoryError, Recorder, parse, read, to_line
@@ -13,6 +13,7 @@ from gateway.lab.faults.history import Fault, HistoryError, Recorder, parse, rea
 from .histories import Cluster
 
 
+@settings(deadline=None)
 @given(st.integers())
 def test_what_is_saved_is_what_is_read(seed: int) -> None:
     history = [*Cluster(seed).history(), Fault(1.5, "kill", "node-1", "begins")]
@@ -21,17 +22,15 @@ def test_what_is_saved_is_what_is_read(seed: int) -> None:
 
 def test_events_are_in_the_file_as_they_happened(tmp_path: Path) -> None:
     history = Cluster(1).history()
-    recorder = Recorder(tmp_path / "history.jsonl")
-    for event in history:
-        recorder.record(event)
-    recorder.close()
+    with Recorder(tmp_path / "history.jsonl") as recorder:
+        for event in history:
+            recorder.record(event)
     assert list(read(tmp_path / "history.jsonl")) == history
 
 
 def test_times_only_grow(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path / "history.jsonl")
-    times = [recorder.now() for _ in range(100)]
-    recorder.close()
+    with Recorder(tmp_path / "history.jsonl") as recorder:
+        times = [recorder.now() for _ in range(100)]
     assert times == sorted(times)
     assert times[0] >= 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.lab.faults.history import Commit, Values
@@ -16,6 +16,7 @@ COMMITS = st.lists(st.builds(Commit, st.integers(1, 30), REGISTERS, VALUES)).map
 FIRST = [Commit(0, register, "0") for register in "abc"]
 
 
+@settings(deadline=None)
 @given(COMMITS, st.dictionaries(REGISTERS, VALUES, min_size=1))
 def test_what_was_seen_stands_for_the_versions_that_had_it(
     commits: list[Commit], seen: Values
@@ -31,6 +32,12 @@ def test_what_was_seen_stands_for_the_versions_that_had_it(
             expected.add(version)
     assert found == expected
     assert Timeline([*FIRST, *commits]).last == values
+
+
+def test_a_version_has_what_it_wrote_and_what_was_there_before() -> None:
+    timeline = Timeline([*FIRST, Commit(1, "a", "1"), Commit(2, "b", "1"), Commit(3, "a", "2")])
+    assert [version for version in range(5) if timeline.had(version, "a", "1")] == [1, 2]
+    assert [version for version in range(5) if timeline.had(version, "c", "0")] == [0, 1, 2, 3, 4]
 
 
 def test_what_was_never_written_stands_for_no_version() -> None:
