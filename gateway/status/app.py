@@ -99,6 +99,7 @@ def _sync(node: NodeFacts) -> dict[str, Any]:
         "last_apply_ms": _ms(sync.last_apply_s),
         "last_propagation_ms": _ms(sync.last_propagation_s),
         "strategy_restarts": sync.strategy_restarts,
+        "strategy_problem": sync.strategy_problem,
     }
 
 

@@ -1,23 +1,34 @@
 """Strategy ``notify``: wakes the loop when PostgreSQL announces a version.
 
 The announcement is part of the writing transaction and arrives with its commit. It can be lost with
-the connection, which is why connecting is a reason to ask, too. LISTEN needs a connection of its
-own that is really one: PgBouncer in transaction mode does not offer that.
+the connection, which is why connecting is a reason to ask, too.
+
+LISTEN needs a connection of its own that is really one. A pooler in transaction mode (PgBouncer)
+takes LISTEN without complaint and never delivers: such a one is found out, and named with the
+setting that helps.
 """
 
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 
-from gateway.settings import NodeSettings
+from gateway.settings import NodeSettings, named
 from gateway.store.connection import ask, connect
 from gateway.sync.strategy import SyncStrategy, Wake
 
 CHANNEL = "gateway_config_version"
 PROBE_INTERVAL_S = 10.0
 """How long silence is believed; then the server must prove that it is still there."""
+
+DELIVERY_TIMEOUT_S = 2.0
+"""How long a pooler may take to deliver a notification."""
+
+
+class NotDeliveredError(Exception):
+    """What stands between this node and PostgreSQL does not deliver notifications."""
 
 
 class NotifyStrategy(SyncStrategy):
@@ -27,18 +38,26 @@ class NotifyStrategy(SyncStrategy):
     promises_wake = True
 
     def __init__(self, settings: NodeSettings) -> None:
+        direct = settings.database_listen_url
+        if direct.get_secret_value():
+            settings = settings.model_copy(update={"database_url": direct})
         self._settings = settings
         self._timeout_s = settings.database_connect_timeout_s
 
     async def run(self, wake: Wake) -> None:
-        """Listen until the connection is lost, which raises psycopg.Error or TimeoutError."""
+        """Listen until the connection is lost, which raises psycopg.Error or TimeoutError.
+
+        Raises NotDeliveredError if there is no sense in listening.
+        """
         connection = await connect(self._settings)
         try:
-            await ask(connection, connection.execute(f"LISTEN {CHANNEL}"), self._timeout_s)
+            if await self._is_pooled(connection):
+                await self._check_delivery(connection)
+            await self._execute(connection, f"LISTEN {CHANNEL}")
             wake("listening from now on")
             while True:
                 await self._listen(connection, wake)
-                await ask(connection, connection.execute("SELECT 1"), self._timeout_s)
+                await self._execute(connection, "SELECT 1")
         finally:
             await connection.close()
 
@@ -50,3 +69,31 @@ class NotifyStrategy(SyncStrategy):
             async for announcement in connection.notifies(timeout=PROBE_INTERVAL_S):
                 is_quiet = False
                 wake(f"version {announcement.payload} announced")
+
+    async def _is_pooled(self, connection: psycopg.AsyncConnection[Any]) -> bool:
+        """Tell whether somebody else answers for the server: poolers make up process ids."""
+        cursor = await self._execute(connection, "SELECT pg_backend_pid()")
+        return await cursor.fetchone() != (connection.info.backend_pid,)
+
+    async def _check_delivery(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Send a notification from another connection, and wait for it on this one, idle."""
+        channel = f"gateway_delivery_{uuid4().hex}"
+        await self._execute(connection, f"LISTEN {channel}")
+        other = await connect(self._settings)
+        try:
+            await self._execute(other, f"NOTIFY {channel}")
+        finally:
+            await other.close()
+        delivered = connection.notifies(timeout=DELIVERY_TIMEOUT_S, stop_after=1)
+        if not [announcement async for announcement in delivered]:
+            raise NotDeliveredError(
+                "notifications do not get through the connection pooler, such as PgBouncer in "
+                f"transaction mode: name a direct connection with {named('database_listen_url')}, "
+                f"or choose {named('strategy')} poll"
+            )
+        await self._execute(connection, f"UNLISTEN {channel}")
+
+    async def _execute(
+        self, connection: psycopg.AsyncConnection[Any], statement: str
+    ) -> psycopg.AsyncCursor[Any]:
+        return await ask(connection, connection.execute(statement), self._timeout_s)

@@ -48,6 +48,7 @@ class SyncStatus:
     full_loads: int = 0
     failures: int = 0
     strategy_restarts: int = 0
+    strategy_problem: str | None = None
     last_apply_s: float | None = None
     last_propagation_s: float | None = None
     on_applied: list[Callable[[], None]] = field(default_factory=list)

@@ -78,6 +78,7 @@ class StrategySupervisor:
 
     def _wake(self, reason: str) -> None:
         self._unannounced = 0
+        self._status.strategy_problem = None
         if self._is_failing:
             self._is_failing = False
             _log.info("sync strategy works again", strategy=self._status.strategy, reason=reason)
@@ -86,6 +87,7 @@ class StrategySupervisor:
     def _note(self, problem: str) -> None:
         """Say it once; a strategy that keeps failing is not news."""
         self._status.strategy_restarts += 1
+        self._status.strategy_problem = problem
         say = _log.debug if self._is_failing else _log.warning
         say(
             "sync strategy failed, polling goes on; restarting it",

@@ -93,7 +93,7 @@ async def test_the_report_of_a_node_at_work(client: httpx.AsyncClient, node: Som
     node.sync.seen_version = 9
     node.sync.last_success = time.monotonic() - 2
     node.sync.last_apply_s, node.sync.last_propagation_s = 0.0012, 0.0034567
-    node.sync.strategy_restarts = 1
+    node.sync.strategy_restarts, node.sync.strategy_problem = 1, "it returned"
     node.bad = [BadEntity("routes", "42", "no such protocol")]
     report = (await client.get("/status")).json()
     assert report["sync"].pop("seconds_since_success") >= 2
@@ -118,6 +118,7 @@ async def test_the_report_of_a_node_at_work(client: httpx.AsyncClient, node: Som
             "last_apply_ms": 1.2,
             "last_propagation_ms": 3.457,
             "strategy_restarts": 1,
+            "strategy_problem": "it returned",
         },
         "server": {
             "connections_accepted": 10,

@@ -126,6 +126,75 @@ async def test_a_caller_that_gives_up_does_not_take_the_others_with_it(
         assert node.status.applies == 2
 
 
+# -- bursts
+
+
+class Announcer:
+    """A strategy that announces when it is told to."""
+
+    source = None
+    promises_wake = False
+    wake: Wake
+
+    def __init__(self) -> None:
+        self.runs = asyncio.Event()
+
+    async def run(self, wake: Wake) -> None:
+        self.wake = wake
+        self.runs.set()
+        await asyncio.Event().wait()
+
+    async def keep_announcing(self) -> None:
+        while True:
+            self.wake("again")
+            await asyncio.sleep(0.001)
+
+
+async def test_a_burst_of_versions_is_applied_in_few_steps(
+    on_demand: NodeSettings, store: Store, database_url: str
+) -> None:
+    gap_s = 0.2
+    notified = on_demand.model_copy(update={"strategy": "notify", "apply_gap_s": gap_s})
+    async with SyncedNode(notified).running() as node:
+        began, applies_before = time.monotonic(), node.status.applies
+        for _ in range(100):
+            version = await write(store)
+        await node.reaches(version)
+        took_s = time.monotonic() - began
+        assert node.status.applies - applies_before <= 1 + took_s / gap_s + 1
+        assert node.mirror.contents == await tables(database_url)
+
+
+async def test_no_version_is_put_off_by_those_that_follow(
+    on_demand: NodeSettings, store: Store
+) -> None:
+    announcer = Announcer()
+    with_gap = on_demand.model_copy(update={"apply_gap_s": 0.02})
+    async with SyncedNode(with_gap, announcer).running() as node:
+        await announcer.runs.wait()
+        announcing = asyncio.create_task(announcer.keep_announcing())
+        for _ in range(3):
+            await node.reaches(await write(store))
+        announcing.cancel()
+
+
+async def test_who_wants_to_know_now_does_not_wait_for_the_burst_to_be_over(
+    on_demand: NodeSettings, store: Store
+) -> None:
+    announcer = Announcer()
+    with_gap = on_demand.model_copy(update={"apply_gap_s": 3600})
+    async with SyncedNode(with_gap, announcer).running() as node:
+        await announcer.runs.wait()
+        await write(store)
+        await node.loop.sync_now()  # the gap begins
+        for version in (2, 3):
+            await write(store)
+            announcer.wake("waits for the end of the gap")
+            await node.loop.sync_now()
+            assert node.status.applied is not None
+            assert node.status.applied.version == version
+
+
 # -- what is reported
 
 
