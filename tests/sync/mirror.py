@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import UUID
 
 import psycopg
@@ -17,6 +17,7 @@ from gateway.sync.loop import SyncLoop
 from gateway.sync.registry import create_strategy
 from gateway.sync.status import SyncStatus
 from gateway.sync.strategy import SyncStrategy
+from tests.hybrid.planes import RunningControlPlane, with_pair
 
 Contents = dict[tuple[str, UUID], Row]
 
@@ -47,33 +48,35 @@ class Mirror:
 
 
 class SyncedNode:
-    """A sync loop with a mirror at its end."""
+    """A sync loop with a mirror at its end; under hybrid with a control plane before it."""
 
     def __init__(self, settings: NodeSettings, strategy: SyncStrategy | None = None) -> None:
+        self.control_plane: RunningControlPlane | None = None
+        if settings.strategy == "hybrid":
+            self.control_plane = RunningControlPlane(settings)
+            settings = with_pair(settings, control_planes=self.control_plane.address)
         self.settings = settings
         self.mirror = Mirror()
         self.status = SyncStatus(strategy=settings.strategy)
-        self.source = DatabaseSource(settings)
-        self.loop = SyncLoop(
-            self.source,
-            strategy or create_strategy(settings),
-            self.mirror,
-            settings,
-            self.status,
-        )
+        strategy = strategy or create_strategy(settings)
+        self.source = strategy.source or DatabaseSource(settings)
+        self.loop = SyncLoop(self.source, strategy, self.mirror, settings, self.status)
         self._changed = asyncio.Event()
         self.status.on_applied.append(self._changed.set)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[SyncedNode]:
-        await self.loop.first_load()
-        task = asyncio.create_task(self.loop.run(), name="sync-loop")
-        try:
-            yield self
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
-            await self.source.close()
+        async with AsyncExitStack() as stack:
+            if self.control_plane is not None:
+                await stack.enter_async_context(self.control_plane.running())
+            await self.loop.first_load()
+            task = asyncio.create_task(self.loop.run(), name="sync-loop")
+            try:
+                yield self
+            finally:
+                task.cancel()
+                await asyncio.wait({task})
+                await self.source.close()
 
     async def reaches(self, version: int) -> None:
         """Wait until this version, or a later one, is applied."""

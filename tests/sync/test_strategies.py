@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from gateway.lab.fault_proxy import FaultProxy
 from gateway.settings import NodeSettings
 from gateway.store.embedded import EmbeddedPostgres
 from gateway.store.store import Store
 from gateway.sync.registry import strategy_names
-from gateway.lab.fault_proxy import FaultProxy
 from tests.store.rows import route, service, target, upstream
 from tests.sync.mirror import SyncedNode, newest_version, run_sql, tables, until
 
@@ -21,7 +21,7 @@ END_LISTENERS = """
 """
 
 
-@pytest.fixture(params=["poll", "notify"])
+@pytest.fixture(params=["poll", "notify", "hybrid"])
 def any_strategy(request: pytest.FixtureRequest, settings: NodeSettings) -> NodeSettings:
     return with_settings(settings, strategy=request.param, poll_interval_s=0.05)
 
@@ -31,7 +31,7 @@ def with_settings(settings: NodeSettings, **changed: Any) -> NodeSettings:
 
 
 def test_all_our_strategies_are_held_to_the_contract() -> None:
-    assert set(strategy_names()) >= {"poll", "notify"}
+    assert set(strategy_names()) >= {"poll", "notify", "hybrid"}
 
 
 async def test_a_node_follows_what_is_written(

@@ -1,0 +1,302 @@
+"""What a data plane and a control plane say to each other, over one WebSocket.
+
+A data plane introduces itself with `Hello` and is told `Welcome` or `Refused`. Then it asks, one
+question at a time: `Seen` for the newest version, `Load` for what leads there, which is answered by
+`Loading`, batches of rows in the wire form, and `Loaded`. Beside that it sends a `Report` now and
+then, answered by `Noted` once the cluster knows, and a control plane may say `Announced` at any
+time, which only wakes the data plane: it asks.
+
+Each message is one JSON object in a binary frame. Unknown keys are ignored, so that releases can
+add some.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Annotated, Any, Literal, TypeAlias
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from gateway.snapshot.wire import Plain, WireError, decode_batch, from_text
+from gateway.store.source import Batch, VersionMark
+
+PROTOCOL = 1
+"""Raised when a release cannot talk to the one before."""
+
+PATH = "/v1/data-plane"
+
+MOST_BYTES_ASKED = 65_536
+"""Largest message of a data plane."""
+
+MOST_BYTES_ANSWERED = 16_777_216
+"""Largest message of a control plane. No batch comes near it unless a single row does."""
+
+OPEN_TIMEOUT_S = 3.0
+"""Deadline for each step of getting connected: TCP and TLS, WebSocket, introduction."""
+
+PING_INTERVAL_S = 15.0
+PING_TIMEOUT_S = 30.0
+"""A side that has not answered a ping for so long is cut: 45 seconds after it fell silent."""
+
+NO_CONFIG_HASH = "0" * 32
+"""The hash of a data plane that serves no configuration."""
+
+_Line = Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+_Version = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class ProtocolError(Exception):
+    """The other side said something that is not in the protocol; the message says what."""
+
+
+class DataPlaneStatus(StrEnum):
+    """How a data plane and its control plane get on, as Kong names it."""
+
+    UNKNOWN = "unknown"
+    NORMAL = "normal"
+    VERSION_INCOMPATIBLE = "kong_version_incompatible"
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Mark(_Message):
+    """A version mark."""
+
+    epoch: UUID
+    version: _Version
+    committed_at: AwareDatetime
+
+    @classmethod
+    def of(cls, mark: VersionMark) -> Mark:
+        """Return the message's form of a mark."""
+        return cls(epoch=mark.epoch, version=mark.version, committed_at=mark.committed_at)
+
+    def mark(self) -> VersionMark:
+        """Return the mark."""
+        return VersionMark(self.epoch, self.version, self.committed_at)
+
+
+class Applied(_Message):
+    """The version that a data plane serves."""
+
+    version: _Version
+    committed_at: AwareDatetime
+
+
+# -- what a data plane says
+
+
+class Hello(_Message):
+    """The first message on a connection."""
+
+    type: Literal["hello"] = "hello"
+    protocol: int
+    node_id: UUID
+    name: Annotated[_Line, Field(min_length=1)]
+    software_version: _Line
+    labels: Annotated[dict[_Line, _Line], Field(max_length=100)]
+    applied: Applied | None
+
+
+class Seen(_Message):
+    """Asks for the newest version: everything committed before the question is in it."""
+
+    type: Literal["seen"] = "seen"
+
+
+class Load(_Message):
+    """Asks for what leads from a version to the newest one; None: for everything."""
+
+    type: Literal["load"] = "load"
+    since: Mark | None
+
+
+class Report(_Message):
+    """A heartbeat."""
+
+    type: Literal["report"] = "report"
+    number: Annotated[int, Field(ge=0)]
+    applied: Applied | None
+
+
+# -- what a control plane says
+
+
+class Welcome(_Message):
+    """The data plane will be answered."""
+
+    type: Literal["welcome"] = "welcome"
+    protocol: int
+    node_id: UUID
+    name: str
+    software_version: str
+
+
+class Refused(_Message):
+    """The data plane will not be answered, and why; the connection ends."""
+
+    type: Literal["refused"] = "refused"
+    reason: str
+
+
+class SeenAnswer(_Message):
+    """The newest version."""
+
+    type: Literal["seen"] = "seen"
+    mark: Mark
+
+
+class Loading(_Message):
+    """Batches follow. Times are by the database's clock, ``read_at`` as of this message."""
+
+    type: Literal["loading"] = "loading"
+    kind: Literal["full", "changes"]
+    mark: Mark
+    oldest_committed_at: AwareDatetime
+    read_at: AwareDatetime
+    reason: str | None
+
+
+class Loaded(_Message):
+    """All batches have been sent."""
+
+    type: Literal["loaded"] = "loaded"
+
+
+class NothingNewer(_Message):
+    """The version asked from is the newest."""
+
+    type: Literal["nothing-newer"] = "nothing-newer"
+
+
+class Failed(_Message):
+    """The question cannot be answered now."""
+
+    type: Literal["failed"] = "failed"
+    error: str
+
+
+class Noted(_Message):
+    """The cluster knows of the report with this number, or cannot be told because of ``error``."""
+
+    type: Literal["noted"] = "noted"
+    number: int
+    error: str | None
+
+
+class Announced(_Message):
+    """There is a newer version."""
+
+    type: Literal["announced"] = "announced"
+    version: int
+
+
+Asked: TypeAlias = Hello | Seen | Load | Report
+Answered: TypeAlias = (
+    Welcome
+    | Refused
+    | SeenAnswer
+    | Loading
+    | Loaded
+    | NothingNewer
+    | Failed
+    | Noted
+    | Announced
+    | Batch
+)
+
+_ASKED: TypeAdapter[Asked] = TypeAdapter(Annotated[Asked, Field(discriminator="type")])
+_ANSWERED: TypeAdapter[Any] = TypeAdapter(
+    Annotated[
+        Welcome
+        | Refused
+        | SeenAnswer
+        | Loading
+        | Loaded
+        | NothingNewer
+        | Failed
+        | Noted
+        | Announced,
+        Field(discriminator="type"),
+    ]
+)
+
+
+def encode(message: BaseModel) -> bytes:
+    """Return what is sent for a message that is not a batch."""
+    return message.model_dump_json().encode()
+
+
+def decode_asked(content: str | bytes) -> Asked:
+    """Return what a data plane said. Raises ProtocolError."""
+    try:
+        return _ASKED.validate_json(content)
+    except ValidationError as error:
+        raise ProtocolError(_first(error)) from None
+
+
+def decode_answered(content: str | bytes) -> Answered:
+    """Return what a control plane said. Raises ProtocolError."""
+    try:
+        plain: Plain = from_text(content)
+        if plain.get("type") == "batch":
+            return decode_batch(plain)
+        answered: Answered = _ANSWERED.validate_python(plain)
+    except WireError as error:
+        raise ProtocolError(str(error)) from None
+    except ValidationError as error:
+        raise ProtocolError(_first(error)) from None
+    return answered
+
+
+def _first(error: ValidationError) -> str:
+    """Say what is wrong first, without quoting the other side."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'message'}: {first['msg']}"
+
+
+# -- what both sides must agree on
+
+
+def incompatibility(control_plane: str, data_plane: str) -> str | None:
+    """Say why a data plane of one release must not ask a control plane of another, None if it may.
+
+    The wire form bridges minor releases in one direction: a data plane drops what it does not know,
+    but must not be fed with defaults for what it does. So control planes are upgraded first.
+    """
+    parts = _release(control_plane), _release(data_plane)
+    if None in parts:
+        return f"there is no telling whether releases {control_plane} and {data_plane} get on"
+    (control_major, control_minor), (data_major, data_minor) = parts  # type: ignore[misc]
+    if control_major != data_major:
+        return f"a data plane of release {data_plane} needs a control plane of {data_major}.x"
+    if data_minor > control_minor:
+        return (
+            f"a data plane of release {data_plane} is newer than the control plane "
+            f"({control_plane}): upgrade control planes first"
+        )
+    return None
+
+
+def _release(version: str) -> tuple[int, int] | None:
+    found = re.match(r"(\d{1,9})\.(\d{1,9})(?![0-9])", version)
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
+def config_hash(newest: VersionMark, applied: Applied | None) -> str:
+    """Return 32 hex digits that are those of ``newest`` if and only if that is what is applied.
+
+    Zeros if nothing is. The epoch is that of the database: data planes do not report theirs.
+    """
+    if applied is None:
+        return NO_CONFIG_HASH
+    identity = (
+        f"{newest.epoch} {applied.version} {applied.committed_at.astimezone(UTC).isoformat()}"
+    )
+    return blake2b(identity.encode(), digest_size=16).hexdigest()
