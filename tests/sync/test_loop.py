@@ -336,6 +336,7 @@ async def test_a_failing_first_load_is_raised(polling: NodeSettings) -> None:
 class Misbehaving:
     """A strategy of somebody else; counts how often it was started."""
 
+    source = None
     promises_wake = False
 
     def __init__(self) -> None:
