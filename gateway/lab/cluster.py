@@ -27,6 +27,7 @@ import httpx
 import structlog
 from pydantic import SecretStr
 
+from gateway.lab.tasks import task_group
 from gateway.settings import NodeSettings, Role, read_settings
 from gateway.store import migrate
 from gateway.up import crew
@@ -230,7 +231,9 @@ class LabCluster:
     async def start_nodes(self, number: int, **settings: Any) -> list[LabNode]:
         """Add several nodes and start them at the same time. Raises `LabError`."""
         nodes = [self.add_node(**settings) for _ in range(number)]
-        await asyncio.gather(*(node.start() for node in nodes))
+        async with task_group() as tasks:
+            for node in nodes:
+                tasks.create_task(node.start())
         return nodes
 
     async def stop_postgres(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Self
+from typing import Self, cast
 
 _CONTENT_LENGTH = re.compile(rb"\r\nContent-Length: *(\d+)\r\n", re.IGNORECASE)
 
@@ -50,8 +50,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - it serves TCP
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
         self._connections.add(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
