@@ -145,5 +145,29 @@ class CellResult:
 
     write: Spread | None = None
     failures: int = 0
+    """Syncs that failed."""
+
+    full_loads: int = 0
+    """Besides the first one of each node."""
+
+    strategy_restarts: int = 0
     last_error: str | None = None
     restart: Restart | None = None
+
+    @property
+    def idle_cost_ms(self) -> float | None:
+        """CPU time of the database that a node takes per second while nothing changes."""
+        if self.idle is None or self.idle.database_cores is None:
+            return None
+        return 1000 * self.idle.database_cores / self.cell.nodes
+
+    @property
+    def change_cost_ms(self) -> float | None:
+        """CPU time of the database that a change takes per node, on top of that."""
+        idle, changing = self.idle, self.changing
+        if not (idle and changing and self.write):
+            return None
+        if idle.database_cores is None or changing.database_cores is None:
+            return None
+        extra_s = (changing.database_cores - idle.database_cores) * changing.seconds
+        return 1000 * extra_s / (self.write.count * self.cell.nodes)

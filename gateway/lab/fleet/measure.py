@@ -162,16 +162,13 @@ class _CellRun:
 
     def _begin(self, phase: str) -> None:
         self.phase = phase
-        self._tell(f"{self._cell.strategy.label} with {self._cell.nodes} nodes: {phase}")
+        self._tell(f"{self._cell.label}: {phase}")
 
     def _orders(self, database_url: str, clock_ahead_s: float) -> list[Order]:
-        strategy = self._cell.strategy
-        settings: dict[str, Any] = {"strategy": strategy.name, "database_url": database_url}
-        if strategy.poll_interval_s:
-            settings["poll_interval_s"] = strategy.poll_interval_s
+        settings = {**self._cell.strategy.settings, "database_url": database_url}
         names = [f"fleet-{number}" for number in range(1, self._cell.nodes + 1)]
         shares = share(names, self._effort.workers)
-        check_files(shares, strategy)
+        check_files(shares, self._cell.strategy)
         within_s = self._cell.nodes / STARTS_PER_S
         return [
             Order(
@@ -219,5 +216,9 @@ class _CellRun:
     async def _note_propagation(self, after: int, up_to: int) -> None:
         reports = await self._workers.report()
         commits = await self._database.committed_at_s(after, up_to)
+        self.note(
+            full_loads=sum(report.full_loads for report in reports) - len(reports),
+            strategy_restarts=sum(report.strategy_restarts for report in reports),
+        )
         own_s = (window_s for report in reports for window_s in report.own_propagation_s)
         self.note(propagation=propagation(reports, commits), own_propagation=Spread.of(own_s))

@@ -18,11 +18,11 @@ import structlog
 
 from gateway.heartbeat import Pulse
 from gateway.lab.fleet.messages import Apply, NodeReport
+from gateway.lab.fleet.store import FrugalStore
 from gateway.settings import NodeSettings
 from gateway.status.facts import BadEntity, ConnectionCounts, NodeIdentity
 from gateway.store.errors import StoreError
 from gateway.store.source import DatabaseSource, Load, VersionMark
-from gateway.store.store import Store
 from gateway.sync.backoff import Backoff
 from gateway.sync.loop import SyncLoop
 from gateway.sync.registry import create_strategy
@@ -57,7 +57,7 @@ class SimulatedNode:
         self.sync = SyncStatus(settings.strategy, observe_apply=self._observe)
         self.identity = _identity(settings.node_name)
         self._clock = clock
-        self._store = Store(settings)
+        self._store = FrugalStore(settings)
         strategy = create_strategy(settings)
         self._source = strategy.source or DatabaseSource(settings)
         self._loop = SyncLoop(self._source, strategy, DrainingApplier(), settings, self.sync)
