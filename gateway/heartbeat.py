@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
+from uuid import UUID
 
 import structlog
 
@@ -42,6 +43,10 @@ class Registry(Protocol):
 
     async def heartbeat(self, beat: Heartbeat) -> None:
         """Take a further one. Raises StoreError."""
+        ...
+
+    async def forget(self, node_id: UUID) -> None:
+        """Hear that a node has stopped. Raises StoreError."""
         ...
 
 

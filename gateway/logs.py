@@ -18,7 +18,7 @@ from gateway.settings import LogFormat, SharedSettings
 
 _QUEUE_LINES = 10_000
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_TALKATIVE = ("uvicorn.error", "httpx", "httpcore", "alembic")
+_TALKATIVE = ("uvicorn.error", "httpx", "httpcore", "alembic", "websockets")
 
 
 class _LossyQueueHandler(QueueHandler):

@@ -24,7 +24,10 @@ from starlette.applications import Starlette
 
 from gateway.admin.app import create_app as create_admin_app
 from gateway.app_connection import AppLimits
-from gateway.heartbeat import Pulse
+from gateway.heartbeat import Pulse, Registry
+from gateway.hybrid.certificates import PairError
+from gateway.hybrid.control_plane import ControlPlane
+from gateway.hybrid.strategy import HybridStrategy
 from gateway.listener import Listener, ListenError, address_of, open_socket
 from gateway.logs import configure_logs
 from gateway.metrics.apply import ApplyMetrics
@@ -32,7 +35,7 @@ from gateway.metrics.exposition import Exposition
 from gateway.metrics.traffic import TrafficMetrics
 from gateway.proxy.downstream import DownstreamConnection
 from gateway.proxy.proxy import Proxy
-from gateway.settings import NodeSettings, named
+from gateway.settings import NodeSettings, Role, named
 from gateway.snapshot import SnapshotApplier
 from gateway.status.app import create_app as create_status_app
 from gateway.status.facts import BadEntity, ConnectionCounts, NodeIdentity
@@ -61,7 +64,7 @@ def run_node(settings: NodeSettings) -> int:
     try:
         with asyncio.Runner(loop_factory=_new_event_loop) as runner:
             return runner.run(_run(settings))
-    except (StartError, ListenError, StrategyError, StoreError) as error:
+    except (StartError, ListenError, StrategyError, StoreError, PairError) as error:
         print(f"gateway node: {error}", file=sys.stderr)  # noqa: T201 - the one line to be seen
         return 1
     except KeyboardInterrupt:  # Ctrl-C before the node took its signals
@@ -104,9 +107,13 @@ class Node:
         self.applier = SnapshotApplier(self.proxy.use)
         self.store = Store(settings)
         strategy = create_strategy(settings)
+        self._link = strategy.link if isinstance(strategy, HybridStrategy) else None
+        self._control_plane = self._make_control_plane()
         self._source = strategy.source or DatabaseSource(settings)
-        self._sync_loop = SyncLoop(self._source, strategy, self.applier, settings, self.sync)
-        self._pulse = Pulse(self.store, self)
+        applier = self._control_plane.hub if self._control_plane else self.applier
+        self._sync_loop = SyncLoop(self._source, strategy, applier, settings, self.sync)
+        self._registry: Registry = self._link or self.store
+        self._pulse = Pulse(self._registry, self)
         self._sockets: dict[str, socket] = {}
         self._listeners: list[Listener] = []
         self._proxy_listener: Listener | None = None
@@ -123,7 +130,8 @@ class Node:
         """
         self._open_sockets()
         self._identity = self._introduce()
-        await self._open_store()
+        if self._link is None:
+            await self._open_store()
         await self._pulse.join()  # before the load: who waits for the cluster must know of us
         await self._load()
         self._take_signals()  # before there is anything to drain, they end the process at once
@@ -131,6 +139,9 @@ class Node:
         for listener in self._make_listeners():
             self._tasks.append(await listener.start())
             self._listeners.append(listener)
+        if self._control_plane is not None:
+            cluster = self._sockets["cluster"]
+            self._tasks.append(await self._control_plane.start(self.identity.id, cluster))
         self._begin("sync", self._sync_loop.run())
         self._begin("heartbeat", self._pulse.run())
         log.info("node is ready", **self._addresses())
@@ -154,12 +165,20 @@ class Node:
         status, working = self._listeners[:1], self._listeners[1:]
         for listeners in (working, status):  # the status listener tells of the draining
             await asyncio.gather(*(listener.stop() for listener in listeners))
+        if self._control_plane is not None:
+            await self._control_plane.stop()
         for opened in self._sockets.values():
             opened.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for step in (self.proxy.stop, self._leave_cluster, self._source.close, self.store.stop):
+        for step in (
+            self.proxy.stop,
+            self.applier.stop,
+            self._leave_cluster,
+            self._source.close,
+            self.store.stop,
+        ):
             try:
                 await step()
             except Exception:
@@ -199,6 +218,12 @@ class Node:
 
     # -- steps of the start
 
+    def _make_control_plane(self) -> ControlPlane | None:
+        """Return what only a control plane has. Raises PairError."""
+        if self.settings.role is not Role.CONTROL_PLANE:
+            return None
+        return ControlPlane(self.settings, self.store, self._sync_now)
+
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
@@ -218,7 +243,7 @@ class Node:
 
     def _introduce(self) -> NodeIdentity:
         return NodeIdentity(
-            id=uuid4(),
+            id=uuid4() if self._link is None else self._link.node_id,
             name=self.settings.node_name,
             started_at=datetime.now(UTC),
             proxy_address=self._address("proxy"),
@@ -286,16 +311,11 @@ class Node:
         if self._identity is not None:
             with contextlib.suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(_FAREWELL_S):
-                    await self.store.forget(self._identity.id)
+                    await self._registry.forget(self._identity.id)
 
     def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
 
     def _addresses(self) -> dict[str, str]:
-        identity = self.identity
-        return {
-            "node": identity.name,
-            "proxy": identity.proxy_address,
-            "admin": identity.admin_address,
-            "status": identity.status_address,
-        }
+        listening = {name: address_of(opened) for name, opened in self._sockets.items()}
+        return {"node": self.identity.name, **listening}

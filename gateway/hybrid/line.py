@@ -18,6 +18,7 @@ from gateway.hybrid.protocol import (
     Answered,
     Applied,
     Failed,
+    Leave,
     Load,
     Noted,
     ProtocolError,
@@ -30,8 +31,8 @@ from gateway.hybrid.protocol import (
 from gateway.store.errors import StoreUnavailable
 
 ANSWERS_AHEAD = 4
-REPORT_TIMEOUT_S = 10.0
-"""Deadline for a report to reach the cluster's table."""
+NOTE_TIMEOUT_S = 10.0
+"""Deadline for what is reported to reach the cluster's table."""
 
 AnswerT = TypeVar("AnswerT", bound=Answered)
 
@@ -57,7 +58,7 @@ class Line:
         self._announced = announced
         self._answers: asyncio.Queue[Answered | None] = asyncio.Queue(ANSWERS_AHEAD)
         self._noted: dict[int, asyncio.Future[str | None]] = {}
-        self._reports = 0
+        self._told = 0
         self._reading = asyncio.create_task(self._read(), name="control-plane-line")
 
     async def close(self) -> None:
@@ -96,21 +97,30 @@ class Line:
 
     async def report(self, applied: Applied | None) -> None:
         """Return when the cluster knows what is applied. Raises StoreUnavailable."""
-        self._reports += 1
-        number = self._reports
-        noted = self._noted[number] = asyncio.get_running_loop().create_future()
+        await self._tell(Report(number=self._next_number(), applied=applied))
+
+    async def leave(self) -> None:
+        """Return when the cluster has forgotten this data plane. Raises StoreUnavailable."""
+        await self._tell(Leave(number=self._next_number()))
+
+    def _next_number(self) -> int:
+        self._told += 1
+        return self._told
+
+    async def _tell(self, message: Report | Leave) -> None:
+        noted = self._noted[message.number] = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(REPORT_TIMEOUT_S):
-                await self._send(Report(number=number, applied=applied))
+            async with asyncio.timeout(NOTE_TIMEOUT_S):
+                await self._send(message)
                 error = await noted
         except TimeoutError:
-            error = f"a report was not noted within {REPORT_TIMEOUT_S:g} s"
+            error = f"a {message.type} was not noted within {NOTE_TIMEOUT_S:g} s"
         finally:
-            del self._noted[number]
+            del self._noted[message.number]
         if error is not None:
             raise StoreUnavailable(f"{self.peer}: {error}")
 
-    async def _send(self, message: Seen | Load | Report) -> None:
+    async def _send(self, message: Seen | Load | Report | Leave) -> None:
         try:
             await self._wire.send(encode(message))
         except ConnectionClosed:

@@ -12,6 +12,7 @@ import random
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from uuid import UUID
 
 import structlog
 from websockets.asyncio.client import ClientConnection, connect
@@ -120,6 +121,12 @@ class ControlPlaneLink:
         if self._line is None:
             raise StoreUnavailable("there is no connection to a control plane")
         await self._line.report(self._applied)
+
+    async def forget(self, node_id: UUID) -> None:
+        """Leave the cluster. Raises StoreUnavailable."""
+        del node_id  # we have introduced nobody but ourselves
+        if self._line is not None:
+            await self._line.leave()
 
     # -- opening
 

@@ -3,8 +3,8 @@
 A data plane introduces itself with `Hello` and is told `Welcome` or `Refused`. Then it asks, one
 question at a time: `Seen` for the newest version, `Load` for what leads there, which is answered by
 `Loading`, batches of rows in the wire form, and `Loaded`. Beside that it sends a `Report` now and
-then, answered by `Noted` once the cluster knows, and a control plane may say `Announced` at any
-time, which only wakes the data plane: it asks.
+then, and `Leave` in the end, answered by `Noted` once the cluster knows. A control plane may say
+`Announced` at any time, which only wakes the data plane: it asks.
 
 Each message is one JSON object in a binary frame. Unknown keys are ignored, so that releases can
 add some.
@@ -125,6 +125,13 @@ class Report(_Message):
     applied: Applied | None
 
 
+class Leave(_Message):
+    """The data plane stops in good order: nobody shall wait for it any more."""
+
+    type: Literal["leave"] = "leave"
+    number: Annotated[int, Field(ge=0)]
+
+
 # -- what a control plane says
 
 
@@ -183,7 +190,7 @@ class Failed(_Message):
 
 
 class Noted(_Message):
-    """The cluster knows of the report with this number, or cannot be told because of ``error``."""
+    """The cluster knows what the message with this number said, or why not."""
 
     type: Literal["noted"] = "noted"
     number: int
@@ -197,7 +204,7 @@ class Announced(_Message):
     version: int
 
 
-Asked: TypeAlias = Hello | Seen | Load | Report
+Asked: TypeAlias = Hello | Seen | Load | Report | Leave
 Answered: TypeAlias = (
     Welcome
     | Refused

@@ -81,6 +81,7 @@ class Register:
         self._noted: dict[UUID, DataPlane] = {}
         self._written: asyncio.Future[StoreError | None] | None = None
         self._due = asyncio.Event()
+        self._turn = asyncio.Lock()
 
     # -- what is known
 
@@ -120,6 +121,12 @@ class Register:
         if error is not None:
             raise error
 
+    async def forget(self, data_plane: DataPlane) -> None:
+        """Take a data plane that stops out of the table. Raises StoreError."""
+        self._noted.pop(data_plane.id, None)
+        async with self._turn:  # after a write of it that is under way
+            await self._table.forget(data_plane.id)
+
     async def run(self) -> None:
         """Write what is to be written, and look after the table, until cancelled."""
         housekeeping = asyncio.create_task(self._keep_house(), name="data-planes-housekeeping")
@@ -139,8 +146,9 @@ class Register:
         self._written = None
         error: StoreError | None = StoreUnavailable("the control plane is stopping")
         try:
-            for start in range(0, len(noted), MOST_PER_WRITE):
-                await self._table.write(self._reports(noted[start : start + MOST_PER_WRITE]))
+            async with self._turn:
+                for start in range(0, len(noted), MOST_PER_WRITE):
+                    await self._table.write(self._reports(noted[start : start + MOST_PER_WRITE]))
             error = None
         except StoreError as problem:
             error = problem

@@ -29,6 +29,7 @@ from gateway.hybrid.protocol import (
     Announced,
     Failed,
     Hello,
+    Leave,
     Load,
     Loaded,
     Mark,
@@ -88,7 +89,7 @@ class Session:
         self._hub = parts.hub
         self._register = parts.register
         self._versions: Latest[VersionMark] = Latest()
-        self._reports: Latest[Report] = Latest()
+        self._reports: Latest[Report | Leave] = Latest()
         self._questions: Latest[Seen | Load] = Latest()
         self._is_answering = False
         self._is_listed = False
@@ -172,6 +173,8 @@ class Session:
                 case Report():
                     data_plane.applied = message.applied
                     self._reports.put(message)
+                case Leave():
+                    self._reports.put(message)
                 case Seen() | Load() if not self._is_answering:
                     self._is_answering = True
                     self._questions.put(message)
@@ -219,7 +222,10 @@ class Session:
             report = await self._reports.take()
             error: str | None = None
             try:
-                await self._register.write(data_plane)
+                if isinstance(report, Leave):
+                    await self._register.forget(data_plane)
+                else:
+                    await self._register.write(data_plane)
             except StoreError as problem:
                 error = str(problem)
             await self._send(Noted(number=report.number, error=error))

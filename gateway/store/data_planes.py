@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Executable, bindparam, func, select, text, true
+from sqlalchemy import Executable, bindparam, delete, func, select, text, true
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
 from gateway.store.errors import NO_VERSION, StoreUnavailable
@@ -85,6 +85,11 @@ class DataPlaneTable:
         first = rows[0]
         newest = VersionMark(first["epoch"], first["version"], first["committed_at"])
         return DataPlanePage(newest, [_row(row) for row in rows if row["id"] is not None])
+
+    async def forget(self, id_: UUID) -> None:
+        """Remove a data plane that has stopped."""
+        async with self._store.autocommit() as session:
+            await session.execute(delete(data_planes).where(data_planes.c.id == id_))
 
     async def purge(self, unseen_s: float) -> None:
         """Forget data planes that nobody has heard of for so long."""

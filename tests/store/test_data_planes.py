@@ -102,3 +102,9 @@ async def test_those_unseen_for_long_are_forgotten(table: DataPlaneTable) -> Non
     await table.write([replace(a_report(1), heard_ago_s=day_s), a_report(2)])
     await table.purge(day_s - 60)
     assert [row.id.int for row in (await table.page(10)).rows] == [2]
+
+
+async def test_one_that_has_stopped_is_forgotten(table: DataPlaneTable) -> None:
+    await table.write([a_report(1), a_report(2)])
+    await table.forget(a_report(1).id)
+    assert [row.id.int for row in (await table.page(10)).rows] == [2]
