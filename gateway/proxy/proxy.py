@@ -123,6 +123,7 @@ class Proxy:
     def use(self, snapshot: Snapshot) -> None:
         """Serve from ``snapshot`` from the next request on."""
         outdated, self.table = self.table, RouteTable(snapshot, self.traffic)
+        outdated.snapshot = Snapshot.empty()  # nobody looks anything up there any more
         self.freshness.note_apply()
         self._empty(outdated)
 

@@ -8,7 +8,7 @@ headers and the SNI, by `select`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 from uuid import UUID
@@ -48,6 +48,10 @@ class Router:
         """Return the rule with this id, None if there is none."""
         compiled = self._rules.get(rule_id)
         return None if compiled is None else compiled.rule
+
+    def ids(self) -> Iterator[UUID]:
+        """Yield the ids of all rules."""
+        return iter(self._rules)
 
     def with_changes(self, upserts: Iterable[CompiledRule], removed: Iterable[UUID]) -> Router:
         """Return the router with ``removed`` taken out, then ``upserts`` put in, by their ids.

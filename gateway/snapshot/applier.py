@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from time import perf_counter
 from uuid import UUID
 
 import structlog
 
 from gateway.snapshot.builder import SnapshotBuilder, chunks
+from gateway.snapshot.dismantling import dismantle
 from gateway.snapshot.heap import SnapshotHeap
+from gateway.snapshot.slices import Slices
 from gateway.snapshot.snapshot import Snapshot
 from gateway.status.facts import BadEntity
 from gateway.store.source import Load
 
-_SLICE_S = 0.001
 _ROWS_PER_PIECE = 20
 
 log = structlog.get_logger(__name__)
@@ -32,6 +32,7 @@ class SnapshotApplier:
         self.current = Snapshot.empty()
         self._use = use
         self._heap = SnapshotHeap()
+        self._dismantling: set[asyncio.Task[None]] = set()
 
     def bad_entities(self) -> list[BadEntity]:
         """Return the rows that the current snapshot leaves out."""
@@ -48,7 +49,7 @@ class SnapshotApplier:
         """
         before = self.current
         builder = SnapshotBuilder(Snapshot.empty() if load.kind == "full" else before)
-        slices = _Slices()
+        slices = Slices()
         async for batch in load.batches:
             for piece in chunks(batch, _ROWS_PER_PIECE):
                 builder.add(piece)
@@ -61,6 +62,19 @@ class SnapshotApplier:
         self._use(self.current)
         self._heap.note_apply()
         self._name_bad_rows(before)
+        if load.kind == "full":
+            self._retire(before)
+
+    async def stop(self) -> None:
+        """End what is going on in the background."""
+        for task in self._dismantling:
+            task.cancel()
+        await asyncio.gather(*self._dismantling, return_exceptions=True)
+
+    def _retire(self, snapshot: Snapshot) -> None:
+        task = asyncio.create_task(dismantle(snapshot), name="dismantle-snapshot")
+        self._dismantling.add(task)
+        task.add_done_callback(self._dismantling.discard)
 
     def _name_bad_rows(self, before: Snapshot) -> None:
         """Log each row that has become bad, or good again, once."""
@@ -70,15 +84,3 @@ class SnapshotApplier:
         for key, bad in before.bad.items():
             if key not in self.current.bad:
                 log.info("bad entity is gone", entity=bad.kind, id=bad.id)
-
-
-class _Slices:
-    """Lets the event loop do other work whenever a slice of time is used up."""
-
-    def __init__(self) -> None:
-        self._since = perf_counter()
-
-    async def pause(self) -> None:
-        if perf_counter() - self._since > _SLICE_S:
-            await asyncio.sleep(0)
-            self._since = perf_counter()

@@ -124,4 +124,5 @@ class Gateway:
         finally:
             self._server.close()
             await self.proxy.stop()
+            await self.applier.stop()
         assert self._errors == []
