@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli.lab_fleet import fleet
 from gateway.cli.lab_faults import faults
+from gateway.cli.lab_fleet import fleet
 from gateway.cli.lab_staleness import staleness
 
 app = typer.Typer(

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from gateway.lab.faults.arena import Arena, Member
 from gateway.lab.faults.history import Fault, Phase, Recorder
 from gateway.lab.faults.plan import POSTGRES, FaultKind, PlannedFault
+from gateway.lab.tasks import task_group
 
 
 def victims(arena: Arena, kinds: Sequence[FaultKind]) -> Mapping[FaultKind, list[str]]:
@@ -43,9 +44,9 @@ class Nemesis:
     async def run(self, plan: Mapping[str, Sequence[PlannedFault]]) -> None:
         """Return when all faults are over. Raises LabError when something does not come back."""
         began = asyncio.get_running_loop().time()
-        async with asyncio.TaskGroup() as group:
+        async with task_group() as tasks:
             for victim, faults in plan.items():
-                group.create_task(self._torment(faults, began), name=f"nemesis-of-{victim}")
+                tasks.create_task(self._torment(faults, began), name=f"nemesis-of-{victim}")
 
     async def _torment(self, faults: Sequence[PlannedFault], began: float) -> None:
         """Inflict faults on one victim, none before the one before is over."""

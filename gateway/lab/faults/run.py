@@ -23,6 +23,7 @@ from gateway.lab.faults.registers import ROUTES, SERVICES, UPSTREAMS
 from gateway.lab.faults.upstream import HOST, ShowingUpstream
 from gateway.lab.faults.writers import AdminWriter, Desk, SqlWriter
 from gateway.lab.staleness.strategies import Strategy
+from gateway.lab.tasks import task_group
 
 KEYS = 5
 ADMIN_WRITERS = 3
@@ -150,16 +151,16 @@ class _Run:
         """Let the time pass, with faults."""
         options = self._options
         faults = plan(options.seed, options.duration_s, victims(self._arena, options.faults))
-        async with asyncio.TaskGroup() as group:
-            group.create_task(asyncio.sleep(options.duration_s))
-            group.create_task(Nemesis(self._arena, self._recorder, tell).run(faults))
+        async with task_group() as tasks:
+            tasks.create_task(asyncio.sleep(options.duration_s))
+            tasks.create_task(Nemesis(self._arena, self._recorder, tell).run(faults))
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:
         """Have all writers write inside the block; the last write is answered when it ends."""
-        async with asyncio.TaskGroup() as group:
+        async with task_group() as tasks:
             for number, writer in enumerate(self._writers()):
-                group.create_task(writer.run(), name=f"writer-{number}")
+                tasks.create_task(writer.run(), name=f"writer-{number}")
             try:
                 yield
             finally:
@@ -178,17 +179,26 @@ class _Run:
     @asynccontextmanager
     async def _probing(self) -> AsyncIterator[None]:
         """Have all nodes probed inside the block."""
-        async with asyncio.TaskGroup() as group:
-            tasks = []
-            for member in self._arena.serving:
-                plain, patient = self._prober(member), self._prober(member)
-                patient.min_version = lambda: self._desk.newest
-                for prober, pause_s in ((plain, PROBE_PAUSE_S), (patient, MIN_VERSION_PAUSE_S)):
-                    dice = self._dice(f"prober {member.name} {pause_s}")
-                    tasks.append(group.create_task(prober.run(self._keys, dice, pause_s)))
+        async with task_group() as tasks:
+            asking = [
+                tasks.create_task(work, name=f"prober-of-{member.name}")
+                for member in self._arena.serving
+                for work in (self._probe(member), self._probe_patiently(member))
+            ]
             yield
-            for task in tasks:
+            for task in asking:
                 task.cancel()
+
+    async def _probe(self, member: Member) -> None:
+        dice = self._dice(f"prober of {member.name}")
+        await self._prober(member).run(self._keys, dice, PROBE_PAUSE_S)
+
+    async def _probe_patiently(self, member: Member) -> None:
+        """Ask for the newest version that anybody has been told of."""
+        prober = self._prober(member)
+        prober.min_version = lambda: self._desk.newest
+        dice = self._dice(f"patient prober of {member.name}")
+        await prober.run(self._keys, dice, MIN_VERSION_PAUSE_S)
 
     def _prober(self, member: Member) -> Prober:
         address = member.node.addresses["proxy"]
@@ -202,9 +212,9 @@ class _Run:
 
     async def _settle(self, values: Values) -> None:
         """Ask every node for every key until it shows what is in the database, or time is up."""
-        async with asyncio.TaskGroup() as group:
+        async with task_group() as tasks:
             for member in self._arena.serving:
-                group.create_task(self._settles(member, values))
+                tasks.create_task(self._settles(member, values))
 
     async def _settles(self, member: Member, values: Values) -> None:
         prober = self._prober(member)
