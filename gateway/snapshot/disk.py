@@ -1,0 +1,331 @@
+"""The disk copy: what a node starts from when its database is away.
+
+It holds the rows of the version that the node serves. Each load is written to it beside being
+applied, in a thread of its own: small ones once the snapshot is current, large ones piece by piece.
+A disk that is full, slow or read-only never holds up an apply for long and never fails one; the
+copy then misses a version, says so, and catches up with a later load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+from uuid import UUID
+
+import structlog
+
+from gateway.entities import ENTITIES
+from gateway.settings import NodeSettings
+from gateway.snapshot.disk_file import DiskCopyError, DiskFile, OutOfStepError
+from gateway.store.source import Batch, FullLoadReason, Load, VersionMark
+from gateway.sync.backoff import Backoff
+from gateway.sync.source import Source
+
+__all__ = ["CopiedSource", "DiskCopy", "DiskCopyError"]
+
+DEADLINE_S = 30.0
+"""For one answer of the disk."""
+
+PATIENCE_S = 5.0
+"""How long the disk may hold up one load, all in all."""
+
+FAREWELL_S = 5.0
+"""How long closing waits for what is still to be written."""
+
+SYNC_AFTER_S = 1.0
+"""After a version is written until it outlives even a power cut: many share the work of that."""
+
+FIRST_RETRY_S = 5.0
+LONGEST_RETRY_S = 300.0
+
+PIECE_ROWS = 1000
+"""Rows of a load that are held back until it is applied; larger ones are written as they come."""
+
+PIECES_AHEAD = 4
+"""Pieces that may wait for the disk before a load does."""
+
+WAITING_ROWS = 10_000
+"""Rows that may wait for the disk; beyond that a load is not copied."""
+
+T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
+
+
+class DiskCopy:
+    """The copy of one node's configuration. ``problem`` says why it is not kept, if it is not."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.problem: str | None = None
+        self._file = DiskFile(path)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="disk-copy")
+        self._jobs = 0
+        self._waiting_rows = 0
+        self._retry = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S)
+        self._retry_at = 0.0
+        self._syncing: asyncio.TimerHandle | None = None
+
+    @classmethod
+    def of(cls, settings: NodeSettings) -> DiskCopy | None:
+        """Return the copy of the node with these settings, None if it is to have none."""
+        if not settings.snapshot_dir:
+            return None
+        name = f"{quote(settings.node_name, safe='')}-{settings.proxy_port}.snapshot"
+        return cls(Path(settings.snapshot_dir).expanduser() / name)
+
+    @property
+    def mark(self) -> VersionMark | None:
+        """The version on disk, None if there is none that can be used."""
+        return self._file.mark
+
+    @property
+    def node_id(self) -> UUID | None:
+        """The id that the node had before, None if it has not been kept."""
+        return self._file.node_id
+
+    async def open(self) -> None:
+        """Open the file and check it; what is wrong with it becomes the ``problem``."""
+        await asyncio.wait({self._submit(self._file.open)}, timeout=DEADLINE_S)
+
+    async def close(self) -> None:
+        """Write what is still to be written, if the disk does not take too long, and close."""
+        if self._syncing is not None:
+            self._syncing.cancel()
+        await asyncio.wait({self._submit(self._file.close)}, timeout=FAREWELL_S)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def keep_node_id(self, node_id: UUID) -> None:
+        """Have the id of the node kept; what goes wrong becomes the ``problem``."""
+        self._file.node_id = node_id
+        await asyncio.wait({self._submit(self._file.save_node_id)}, timeout=DEADLINE_S)
+
+    # -- reading
+
+    @asynccontextmanager
+    async def load(self) -> AsyncIterator[Load]:
+        """Open a load of everything. It and reading its batches raise DiskCopyError."""
+        mark = self._file.mark
+        if mark is None:
+            raise DiskCopyError(
+                self.problem or f"{self.path} holds no configuration that this release can read"
+            )
+        async with aclosing(self._batches()) as batches:
+            read_at = datetime.now(UTC)
+            yield Load("full", mark, mark.committed_at, read_at, batches, FullLoadReason.ASKED)
+
+    async def _batches(self) -> AsyncGenerator[Batch]:
+        for table in ENTITIES:
+            rows, last = await self._answer(self._file.read, table, "")
+            while rows:
+                yield Batch(table, rows, [])
+                rows, last = await self._answer(self._file.read, table, last)
+
+    async def _answer(self, work: Callable[..., T], *arguments: Any) -> T:
+        job = self._submit(work, *arguments)
+        await asyncio.wait({job}, timeout=DEADLINE_S)
+        if not job.done():
+            raise DiskCopyError(f"{self.path} could not be read within {DEADLINE_S:g} s")
+        return job.result()
+
+    # -- writing
+
+    def since(self, applied: VersionMark | None) -> VersionMark | None:
+        """Return from where the next load must start to bring the copy along with the snapshot.
+
+        From ``applied`` as a rule; now and then further back, to catch up on what was missed.
+        """
+        held = self._file.mark
+        is_due = time.monotonic() >= self._retry_at
+        if applied is None or self._jobs or held == applied or not is_due:
+            return applied
+        if not self._file.is_open:
+            self._submit(partial(self._file.open, replace_corrupt=True))
+            return applied
+        return held if held is not None and held.epoch == applied.epoch else None
+
+    def record(self, since: VersionMark | None, mark: VersionMark) -> Recording:
+        """Begin to write a load that leads from ``since`` (None: from nothing) to ``mark``."""
+        recording = Recording(self, self._file, since, mark)
+        if self._waiting_rows > WAITING_ROWS:
+            recording.give_up()
+        return recording
+
+    def note_problem(self, problem: str) -> None:
+        """Say once what is wrong; the copy is tried again after a while."""
+        if problem != self.problem:
+            _log.warning("the disk copy of the configuration is not kept", problem=problem)
+        self.problem = problem
+        self._retry_at = time.monotonic() + self._retry.next_s()
+
+    def _note_written(self) -> None:
+        if self.problem is not None:
+            _log.info("the disk copy of the configuration is kept again", path=str(self.path))
+        self.problem = None
+        self._retry.reset()
+        if self._syncing is None:
+            loop = asyncio.get_running_loop()
+            self._syncing = loop.call_later(SYNC_AFTER_S, self._sync)
+
+    def _sync(self) -> None:
+        self._syncing = None
+        self._submit(self._file.sync)
+
+    def submit(self, work: Callable[[], bool], rows: int) -> asyncio.Future[bool]:
+        """Have rows written; the work tells whether that made a version complete."""
+        self._waiting_rows += rows
+        job = self._submit(work)
+        job.add_done_callback(lambda done: self._count_written(done, rows))
+        return job
+
+    def _count_written(self, done: asyncio.Future[bool], rows: int) -> None:
+        self._waiting_rows -= rows
+        if not done.cancelled() and done.exception() is None and done.result():
+            self._note_written()
+
+    def _submit(self, work: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+        """Have work done in the thread. It goes on even if nobody waits for it any more."""
+        self._jobs += 1
+        job = asyncio.wrap_future(self._thread.submit(work, *arguments))
+        job.add_done_callback(self._finish)
+        return job
+
+    def _finish(self, job: asyncio.Future[Any]) -> None:
+        self._jobs -= 1
+        error = None if job.cancelled() else job.exception()
+        if isinstance(error, DiskCopyError):
+            if not isinstance(error, OutOfStepError):  # follows from a problem already named
+                self.note_problem(str(error))
+        elif error is not None:
+            _log.error("the disk copy failed", exc_info=error)
+            self.note_problem(f"{self.path}: {error!r}")
+
+
+class Recording:
+    """What one load writes. Nothing of it stays unless it is committed."""
+
+    def __init__(
+        self, disk: DiskCopy, file: DiskFile, since: VersionMark | None, mark: VersionMark
+    ) -> None:
+        self._disk = disk
+        self._file = file
+        self._since = since
+        self._mark = mark
+        self._held: list[Batch] = []
+        self._held_rows = 0
+        self._ahead: deque[asyncio.Future[bool]] = deque()
+        self._has_begun = False
+        self._patience_s = PATIENCE_S
+        self._is_over = False
+
+    async def add(self, batch: Batch) -> None:
+        """Take a batch; waits for the disk when it is behind, but not for long."""
+        if self._is_over:
+            return
+        self._held.append(batch)
+        self._held_rows += len(batch.rows) + len(batch.deleted)
+        if self._held_rows >= PIECE_ROWS:
+            await self._wait_for_the_disk()
+            self._hand_over()
+
+    def commit(self) -> None:
+        """Hand over the rest: the version is complete. Does not wait."""
+        if not self._is_over:
+            self._hand_over(is_last=True)
+        self._is_over = True
+
+    def rollback(self) -> None:
+        """Drop the version."""
+        if self._has_begun and not self._is_over:
+            self._disk.submit(self._roll_back, 0)
+        self._is_over = True
+        self._held.clear()
+
+    def give_up(self) -> None:
+        """Drop the version, as the disk is too slow for it."""
+        self.rollback()
+        self._disk.note_problem(f"{self._disk.path} is written too slowly: the disk is too busy")
+
+    async def _wait_for_the_disk(self) -> None:
+        while len(self._ahead) > PIECES_AHEAD:
+            began = time.monotonic()
+            await asyncio.wait({self._ahead[0]}, timeout=self._patience_s)
+            self._patience_s -= time.monotonic() - began
+            if not self._ahead.popleft().done():
+                self.give_up()
+                return
+
+    def _hand_over(self, *, is_last: bool = False) -> None:
+        if self._is_over:
+            return
+        batches, rows, is_first = self._held, self._held_rows, not self._has_begun
+        self._held, self._held_rows, self._has_begun = [], 0, True
+        work = partial(self._write, batches, is_first=is_first, is_last=is_last)
+        self._ahead.append(self._disk.submit(work, rows))
+
+    # -- in the thread
+
+    def _write(self, batches: list[Batch], *, is_first: bool, is_last: bool) -> bool:
+        if is_first:
+            self._file.begin(self._since)
+        for batch in batches:
+            self._file.put(batch)
+        if is_last:
+            self._file.commit(self._mark)
+        return is_last
+
+    def _roll_back(self) -> bool:
+        self._file.rollback()
+        return False
+
+
+class CopiedSource:
+    """A source whose loads, once they have been applied, are also on disk."""
+
+    def __init__(self, source: Source, disk: DiskCopy) -> None:
+        self._source = source
+        self._disk = disk
+
+    async def seen(self) -> VersionMark:
+        """Return the newest version. Raises StoreError."""
+        return await self._source.seen()
+
+    @asynccontextmanager
+    async def load(self, since: VersionMark | None) -> AsyncIterator[Load | None]:
+        """Open a load, maybe of more than was asked for. Raises StoreError.
+
+        To leave the block without an error means that the load has been applied.
+        """
+        start = self._disk.since(since)
+        async with self._source.load(start) as load:
+            if load is None:
+                yield None
+                return
+            recording = self._disk.record(None if load.kind == "full" else start, load.mark)
+            try:
+                async with aclosing(_recorded(load.batches, recording)) as batches:
+                    yield replace(load, batches=batches)
+            except BaseException:
+                recording.rollback()
+                raise
+            recording.commit()
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._source.close()
+
+
+async def _recorded(batches: AsyncIterator[Batch], recording: Recording) -> AsyncGenerator[Batch]:
+    async for batch in batches:
+        await recording.add(batch)
+        yield batch
