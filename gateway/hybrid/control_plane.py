@@ -60,7 +60,7 @@ class ControlPlane:
             self._pair.expires_at,
         )
         self._writing = asyncio.create_task(self._register.run(), name="data-planes-register")
-        await self._listener.start(listening)
+        self._listener.start(listening)
         return self._writing
 
     async def stop(self) -> None:

@@ -1,21 +1,25 @@
 """A control plane's listener for data planes: TLS with the shared certificate, then WebSocket.
 
-A connection is accepted plain, so that there is a peer to name, and speaks TLS before anything
-else. Nothing is read beyond that, and nothing answered, until the peer has shown the certificate.
+Connections are accepted here rather than by the library, so that a peer that fails at TLS has an
+address to be named by. Nothing is answered until the peer has shown the certificate.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from socket import socket
-from typing import Any, cast
+from typing import cast
 
-from websockets.asyncio.server import Server, ServerConnection, serve
+import structlog
+from websockets.asyncio.connection import Connection
+from websockets.asyncio.server import Server, ServerConnection
+from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.server import ServerProtocol
 
 from gateway.hybrid.certificates import ClusterPair
 from gateway.hybrid.complaints import Complaints
@@ -29,9 +33,14 @@ from gateway.hybrid.protocol import (
 
 MOST_CONNECTIONS = 5000
 CLOSE_TIMEOUT_S = 1.0
+MESSAGES_AHEAD = 4
+_PAUSE_S = 0.1
+"""After a connection could not be accepted: there are too many open files."""
 
 Speak = Callable[[ServerConnection, str], Awaitable[None]]
 """Speaks with a verified peer at an IP address until it is gone."""
+
+_log = structlog.get_logger(__name__)
 
 
 class ClusterListener:
@@ -42,131 +51,105 @@ class ClusterListener:
         self._context = pair.server_context()
         self._complaints = complaints
         self._speak = speak
-        self._server: Server | None = None
-        self._connections: set[_Connection] = set()
-        self._arriving: set[asyncio.Task[None]] = set()
+        self._accepting: asyncio.Task[None] | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+        self._connections: set[ServerConnection] = set()
 
-    async def start(self, listening: socket) -> None:
+    def start(self, listening: socket) -> None:
         """Begin to accept."""
-        self._server = await serve(
-            self._serve_verified,
-            sock=listening,
-            create_connection=cast("type[ServerConnection]", partial(_Connection, listener=self)),
-            process_request=_refuse_other_paths,
-            compression=None,
-            server_header=None,
-            open_timeout=OPEN_TIMEOUT_S,
-            ping_interval=PING_INTERVAL_S,
-            ping_timeout=PING_TIMEOUT_S,
-            close_timeout=CLOSE_TIMEOUT_S,
-            max_size=MOST_BYTES_ASKED,
-            max_queue=4,
-        )
+        self._accepting = asyncio.create_task(self._accept(listening), name="listener-cluster")
 
     async def stop(self) -> None:
         """Accept no more, and tell all data planes to go elsewhere."""
-        if self._server is None:
-            return
-        for task in self._arriving:
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.wait({self._accepting})
+        closing = [connection.close(CloseCode.GOING_AWAY) for connection in self._connections]
+        await asyncio.gather(*closing)
+        for task in self._serving:
             task.cancel()
-        self._server.close()
-        await self._server.wait_closed()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
-    # -- what connections ask for
+    def is_serving(self) -> bool:
+        """Tell whether connections are still welcome."""
+        return self._accepting is not None and not self._accepting.done()
 
-    def has_room(self) -> bool:
-        """Tell whether a further connection may stay."""
-        return len(self._connections) < MOST_CONNECTIONS
+    async def _accept(self, listening: socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, (ip, *_) = await loop.sock_accept(listening)
+            except OSError as error:
+                self._complaints.say("cannot accept at the cluster listener", "", str(error))
+                await asyncio.sleep(_PAUSE_S)
+                continue
+            if len(self._serving) >= MOST_CONNECTIONS:
+                self._complaints.say("peer refused at the cluster listener", ip, _FULL)
+                accepted.close()
+                continue
+            task = asyncio.create_task(self._serve(accepted, ip), name=f"data-plane-at-{ip}")
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
 
-    def add(self, connection: _Connection, arriving: Coroutine[Any, Any, None]) -> None:
-        """Take a connection, and run what verifies its peer."""
-        self._connections.add(connection)
-        task = asyncio.create_task(arriving, name="data-plane-arrives")
-        self._arriving.add(task)
-        task.add_done_callback(self._arriving.discard)
-
-    def discard(self, connection: _Connection) -> None:
-        """Hear that a connection is over."""
-        self._connections.discard(connection)
-
-    async def verify(
-        self, plain: asyncio.Transport, connection: _Connection
-    ) -> asyncio.Transport | None:
-        """Return the TLS transport of a peer that has shown our certificate, None for others."""
-        ip = _ip(plain)
+    async def _serve(self, accepted: socket, ip: str) -> None:
+        """Speak with a peer that shows our certificate and wants a WebSocket."""
+        connection = await self._verified(accepted, ip)
+        if connection is None:
+            return
         try:
-            verified = await asyncio.get_running_loop().start_tls(
-                plain,
-                connection,
-                self._context,
-                server_side=True,
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                await connection.handshake(_refuse_other_paths, server_header=None)
+            if connection.state is State.OPEN:
+                connection.start_keepalive()
+                self._connections.add(connection)
+                await self._speak(connection, ip)
+                await connection.close()
+        except TimeoutError:
+            self._complaints.say("peer cut at the cluster listener", ip, "it asks for nothing")
+        except Exception:  # noqa: BLE001 - one data plane must not take the others down
+            _log.exception("speaking with a data plane failed", peer=ip)
+        finally:
+            self._connections.discard(connection)
+            connection.transport.abort()
+
+    async def _verified(self, accepted: socket, ip: str) -> ServerConnection | None:
+        """Return the connection of a peer that has shown our certificate, None for others."""
+        connection = self._connection()
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: connection,
+                accepted,
+                ssl=self._context,
                 ssl_handshake_timeout=OPEN_TIMEOUT_S,
                 ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
             )
         except ssl.SSLError as error:
             self._complaints.say("peer refused at the cluster listener", ip, _why(error))
             return None
-        except OSError:  # it went away, or said nothing
+        except OSError:  # it went away, or said nothing in time
             return None
-        assert verified is not None  # noqa: S101 - the loop's, of which there is one
-        if not self._pair.is_shown_by(verified.get_extra_info("ssl_object")):
+        if not self._pair.is_shown_by(connection.transport.get_extra_info("ssl_object")):
             self._complaints.say("peer refused at the cluster listener", ip, _ANOTHER)
+            connection.transport.abort()
             return None
-        return verified
+        return connection
 
-    async def _serve_verified(self, connection: ServerConnection) -> None:
-        await self._speak(connection, _ip(connection.transport))
+    def _connection(self) -> ServerConnection:
+        return _Connection(
+            ServerProtocol(max_size=MOST_BYTES_ASKED),
+            cast("Server", self),  # which is only asked whether it is serving
+            ping_interval=PING_INTERVAL_S,
+            ping_timeout=PING_TIMEOUT_S,
+            close_timeout=CLOSE_TIMEOUT_S,
+            max_queue=MESSAGES_AHEAD,
+        )
 
 
 class _Connection(ServerConnection):
-    """A connection whose peer is verified before WebSocket hears of it."""
-
-    def __init__(self, *args: Any, listener: ClusterListener, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._listener = listener
-        self._is_verified = False
-        self._is_lost = False
-        self._early = bytearray()  # came with the end of the TLS handshake
+    """A connection that `ClusterListener` looks after, not the library's server."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        plain = cast("asyncio.Transport", transport)
-        if not self._listener.has_room():
-            plain.abort()
-            return
-        plain.pause_reading()
-        self._listener.add(self, self._arrive(plain))
-
-    def data_received(self, data: bytes) -> None:
-        if self._is_verified:
-            super().data_received(data)
-        else:
-            self._early += data
-
-    def eof_received(self) -> None:
-        if self._is_verified:
-            super().eof_received()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._listener.discard(self)
-        self._is_lost = True
-        if self._is_verified:
-            super().connection_lost(exc)
-
-    async def _arrive(self, plain: asyncio.Transport) -> None:
-        try:
-            verified = await self._listener.verify(plain, self)
-        except BaseException:
-            plain.abort()
-            raise
-        if verified is None or self._is_lost:
-            self._listener.discard(self)
-            plain.abort()
-            return
-        self._is_verified = True
-        super().connection_made(verified)
-        if self._early:
-            super().data_received(bytes(self._early))
-            self._early.clear()
+        Connection.connection_made(self, transport)
 
 
 def _refuse_other_paths(connection: ServerConnection, request: Request) -> Response | None:
@@ -175,23 +158,19 @@ def _refuse_other_paths(connection: ServerConnection, request: Request) -> Respo
     return connection.respond(HTTPStatus.NOT_FOUND, f"Data planes connect to {PATH}.\n")
 
 
+_FULL = f"there are {MOST_CONNECTIONS} connections already"
 _ANOTHER = "it shows another certificate than ours: give it the same pair"
+_TAKES_ANOTHER = "it does not take our certificate: give it the same pair"
 
 _REASONS = {
     "CERTIFICATE_VERIFY_FAILED": _ANOTHER,
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it shows no certificate: only data planes connect here",
     "HTTP_REQUEST": "it speaks plain HTTP: only data planes connect here",
     "WRONG_VERSION_NUMBER": "it does not speak TLS: only data planes connect here",
-    "TLSV1_ALERT_UNKNOWN_CA": "it does not take our certificate: give it the same pair",
-    "TLSV1_ALERT_BAD_CERTIFICATE": "it does not take our certificate: give it the same pair",
-    "SSLV3_ALERT_BAD_CERTIFICATE": "it does not take our certificate: give it the same pair",
+    "TLSV1_ALERT_UNKNOWN_CA": _TAKES_ANOTHER,
+    "SSLV3_ALERT_BAD_CERTIFICATE": _TAKES_ANOTHER,
 }
 
 
 def _why(error: ssl.SSLError) -> str:
     return _REASONS.get(error.reason or "", f"TLS failed: {error.reason or error}")
-
-
-def _ip(transport: asyncio.BaseTransport) -> str:
-    peer = transport.get_extra_info("peername")
-    return str(peer[0]) if peer else "unknown"
