@@ -75,6 +75,8 @@ class DiskCopy:
         self._retry = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S)
         self._retry_at = 0.0
         self._syncing: asyncio.TimerHandle | None = None
+        self._newest: VersionMark | None = None
+        self._is_closed = False
 
     @classmethod
     def of(cls, settings: NodeSettings) -> DiskCopy | None:
@@ -94,12 +96,20 @@ class DiskCopy:
         """The id that the node had before, None if it has not been kept."""
         return self._file.node_id
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is still to be written, or read."""
+        return self._jobs > 0
+
     async def open(self) -> None:
         """Open the file and check it; what is wrong with it becomes the ``problem``."""
         await asyncio.wait({self._submit(self._file.open)}, timeout=DEADLINE_S)
 
     async def close(self) -> None:
-        """Write what is still to be written, if the disk does not take too long, and close."""
+        """Write what waits, if the disk does not take too long, and close. May be repeated."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         if self._syncing is not None:
             self._syncing.cancel()
         await asyncio.wait({self._submit(self._file.close)}, timeout=FAREWELL_S)
@@ -147,7 +157,7 @@ class DiskCopy:
         """
         held = self._file.mark
         is_due = time.monotonic() >= self._retry_at
-        if applied is None or self._jobs or held == applied or not is_due:
+        if applied is None or self.is_busy or held == applied or not is_due:
             return applied
         if not self._file.is_open:
             self._submit(partial(self._file.open, replace_corrupt=True))
@@ -156,6 +166,7 @@ class DiskCopy:
 
     def record(self, since: VersionMark | None, mark: VersionMark) -> Recording:
         """Begin to write a load that leads from ``since`` (None: from nothing) to ``mark``."""
+        self._newest = mark
         recording = Recording(self, self._file, since, mark)
         if self._waiting_rows > WAITING_ROWS:
             recording.give_up()
@@ -168,30 +179,34 @@ class DiskCopy:
         self.problem = problem
         self._retry_at = time.monotonic() + self._retry.next_s()
 
-    def _note_written(self) -> None:
-        if self.problem is not None:
+    def submit(
+        self, work: Callable[[], VersionMark | None], rows: int
+    ) -> asyncio.Future[VersionMark | None]:
+        """Have rows written; the work returns the version that is complete with them, if one is."""
+        self._waiting_rows += rows
+        job = self._submit(work)
+        job.add_done_callback(partial(self._note_done, rows))
+        return job
+
+    def _note_done(self, rows: int, job: asyncio.Future[VersionMark | None]) -> None:
+        self._waiting_rows -= rows
+        written = None if job.cancelled() or job.exception() else job.result()
+        if written is None:
+            return
+        self._sync_soon()
+        if self.problem is not None and written == self._newest:
             _log.info("the disk copy of the configuration is kept again", path=str(self.path))
-        self.problem = None
-        self._retry.reset()
-        if self._syncing is None:
+            self.problem = None
+            self._retry.reset()
+
+    def _sync_soon(self) -> None:
+        if self._syncing is None and not self._is_closed:
             loop = asyncio.get_running_loop()
             self._syncing = loop.call_later(SYNC_AFTER_S, self._sync)
 
     def _sync(self) -> None:
         self._syncing = None
         self._submit(self._file.sync)
-
-    def submit(self, work: Callable[[], bool], rows: int) -> asyncio.Future[bool]:
-        """Have rows written; the work tells whether that made a version complete."""
-        self._waiting_rows += rows
-        job = self._submit(work)
-        job.add_done_callback(lambda done: self._count_written(done, rows))
-        return job
-
-    def _count_written(self, done: asyncio.Future[bool], rows: int) -> None:
-        self._waiting_rows -= rows
-        if not done.cancelled() and done.exception() is None and done.result():
-            self._note_written()
 
     def _submit(self, work: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
         """Have work done in the thread. It goes on even if nobody waits for it any more."""
@@ -223,7 +238,7 @@ class Recording:
         self._mark = mark
         self._held: list[Batch] = []
         self._held_rows = 0
-        self._ahead: deque[asyncio.Future[bool]] = deque()
+        self._ahead: deque[asyncio.Future[VersionMark | None]] = deque()
         self._has_begun = False
         self._patience_s = PATIENCE_S
         self._is_over = False
@@ -275,18 +290,18 @@ class Recording:
 
     # -- in the thread
 
-    def _write(self, batches: list[Batch], *, is_first: bool, is_last: bool) -> bool:
+    def _write(self, batches: list[Batch], *, is_first: bool, is_last: bool) -> VersionMark | None:
         if is_first:
             self._file.begin(self._since)
         for batch in batches:
             self._file.put(batch)
-        if is_last:
-            self._file.commit(self._mark)
-        return is_last
+        if not is_last:
+            return None
+        self._file.commit(self._mark)
+        return self._mark
 
-    def _roll_back(self) -> bool:
+    def _roll_back(self) -> None:
         self._file.rollback()
-        return False
 
 
 class CopiedSource:
