@@ -54,7 +54,7 @@ def _fetch(url: str) -> dict[str, Any]:
 
 def _table(cluster: dict[str, Any]) -> Table:
     table = Table(title=f"config version {cluster['config_version']}", box=box.SIMPLE_HEAD)
-    for heading in ("node", "version", "lag", "last seen", "strategy", "software"):
+    for heading in ("node", "version", "lag", "last seen", "role", "strategy", "software"):
         table.add_column(heading, no_wrap=True)
     table.add_column("proxy, admin, status")
     for node in cluster["nodes"]:
@@ -66,11 +66,17 @@ def _row(node: dict[str, Any]) -> Iterator[str]:
     yield node["name"]
     yield from ("-" if node[key] is None else str(node[key]) for key in ("applied_version", "lag"))
     yield f"{node['last_seen_age_s']:.1f} s ago{'' if node['alive'] else ', gone'}"
-    yield from (node[key] for key in ("strategy", "software_version"))
+    yield from (node[key] for key in ("role", "strategy", "software_version"))
     yield _addresses([node[f"{listener}_address"] for listener in ("proxy", "admin", "status")])
 
 
 def _addresses(addresses: list[str]) -> str:
-    """Return the addresses, their host only once if it is the same for all."""
-    hosts, _, ports = zip(*(address.rpartition(":") for address in addresses), strict=True)
-    return f"{hosts[0]}: {', '.join(ports)}" if len(set(hosts)) == 1 else ", ".join(addresses)
+    """Return the addresses, their host only once if it is the same for all.
+
+    A control plane has no proxy listener: there is a dash in its place.
+    """
+    hosts = {address.rpartition(":")[0] for address in addresses if address}
+    if len(hosts) != 1:
+        return ", ".join(address or "-" for address in addresses)
+    ports = ", ".join(address.rpartition(":")[2] or "-" for address in addresses)
+    return f"{hosts.pop()}: {ports}"
