@@ -51,19 +51,23 @@ class ClusterListener:
         self._context = pair.server_context()
         self._complaints = complaints
         self._speak = speak
+        self._listening: socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._serving: set[asyncio.Task[None]] = set()
         self._connections: set[ServerConnection] = set()
 
     def start(self, listening: socket) -> None:
         """Begin to accept."""
+        self._listening = listening
         self._accepting = asyncio.create_task(self._accept(listening), name="listener-cluster")
 
     async def stop(self) -> None:
         """Accept no more, and tell all data planes to go elsewhere."""
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.wait({self._accepting})
+        if self._listening is None or self._accepting is None:
+            return
+        self._accepting.cancel()
+        await asyncio.wait({self._accepting})
+        self._listening.close()
         closing = [connection.close(CloseCode.GOING_AWAY) for connection in self._connections]
         await asyncio.gather(*closing)
         for task in self._serving:
