@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from gateway.lab.staleness.changes import Verdict
-from gateway.lab.staleness.result import Observation, Result, Seen, StrategyResult
+from gateway.lab.staleness.result import MeasuredChange, Observation, Result, Seen, StrategyResult
 from gateway.lab.staleness.summary import Summary, summarize, typical
-from gateway.lab.staleness.table import queries_per_s
+from gateway.lab.staleness.table import number, queries_per_s
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 FRESH, STALE, FAILED, GREY = "#0072B2", "#D55E00", "#000000", "#666666"
@@ -27,7 +27,7 @@ LEAST_MS = 0.5
 """Where the logarithmic axis of windows begins: below that is what cannot be resolved."""
 
 BEFORE_SHARE = 0.2
-"""How much of a timeline lies before the write, as a share of the window behind it."""
+"""How much of a timeline may lie before the write's end, as a share of the window behind it."""
 
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -104,7 +104,7 @@ def _mark_percentiles(axes: Axes, summary: Summary) -> None:
         if value is not None:
             axes.axvline(max(value, LEAST_MS), color="black", linewidth=1, linestyle=(0, (3, 2)))
             axes.annotate(
-                f" {name} {value:.3g} ms",
+                f" {name} {number(value)} ms ",
                 (max(value, LEAST_MS), 1),
                 xycoords=("data", "axes fraction"),
                 fontsize=8,
@@ -124,7 +124,7 @@ def _timeline(result: Result) -> Figure:
         for row, observation in enumerate(change.observations):
             _answers(axes, row, observation)
         axes.axvline(0, color="black", linewidth=1)
-        axes.set_xlim(left=-BEFORE_SHARE * max(change.window_ms or 0.0, LEAST_MS))
+        axes.set_xlim(left=_beginning(change))
         axes.set_yticks(range(len(change.observations)), [o.node for o in change.observations])
         axes.set_ylim(len(change.observations) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
@@ -147,6 +147,13 @@ def _answers(axes: Axes, row: int, observation: Observation) -> None:
         times = [seen.received_ms for seen in observation.answers if _meaning(seen) == label]
         if times:
             axes.plot(times, [row] * len(times), marker, color=color, label=label, markersize=7)
+
+
+def _beginning(change: MeasuredChange) -> float:
+    """Return where the timeline begins: with the first answer, if that takes not too much of it."""
+    first = min(seen.received_ms for o in change.observations for seen in o.answers)
+    window_ms = max(change.window_ms or 0.0, LEAST_MS)
+    return max(first - 0.02 * window_ms, -BEFORE_SHARE * window_ms)
 
 
 def _meaning(seen: Seen) -> str:
@@ -178,7 +185,8 @@ def _interval(result: Result) -> Figure:
     handles = [
         *_windows_of(axes, told, first=0, joined=False),
         *_windows_of(axes, polls, first=len(told), joined=True),
-        *_costs_of(costs, [*told, *polls]),
+        *_costs_of(costs, told, first=0, joined=False),
+        *_costs_of(costs, polls, first=len(told), joined=True),
     ]
     axes.set_xticks(
         range(len(told) + len(polls)),
@@ -225,12 +233,17 @@ def _windows_of(
     ]
 
 
-def _costs_of(axes: Axes, strategies: Sequence[StrategyResult]) -> list[Any]:
-    # Beside the windows rather than upon them.
-    known = [(x + 0.15, queries_per_s(s.idle)) for x, s in enumerate(strategies)]
-    places = [x for x, cost in known if cost is not None]
-    costs = [cost for _, cost in known if cost is not None]
-    return axes.plot(places, costs, "s", color=COLORS[1], label="queries/s") if costs else []
+def _costs_of(
+    axes: Axes, strategies: Sequence[StrategyResult], *, first: int, joined: bool
+) -> list[Any]:
+    """Draw the database's work, as far as it is known."""
+    costs = [(x, queries_per_s(s.idle)) for x, s in enumerate(strategies, start=first)]
+    known = [(x, cost) for x, cost in costs if cost is not None]
+    if not known:
+        return []
+    places, heights = zip(*known, strict=True)
+    line = ":" if joined else "none"
+    return axes.plot(places, heights, "s", linestyle=line, color=COLORS[1], label="queries/s")
 
 
 def _log_ms(axes: Axes, label: str) -> None:

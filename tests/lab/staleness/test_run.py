@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -26,9 +27,14 @@ class Counting:
 
     def __init__(self) -> None:
         self.changes: Counter[str] = Counter()
+        self.has_moved = asyncio.Event()
 
     def begin(self, strategy: Strategy) -> Callable[[], object]:
-        return lambda: self.changes.update([strategy.label])
+        def count() -> None:
+            self.changes[strategy.label] += 1
+            self.has_moved.set()
+
+        return count
 
 
 def plan(strategies: str, database_url: str = "", **options: object) -> Plan:
@@ -72,6 +78,15 @@ async def test_the_lab_can_see_staleness(database_url: str) -> None:
     assert poll.poll_interval_s == 0.2
 
 
+async def test_hybrid_is_written_through_a_control_plane_and_probed_at_its_data_planes(
+    database_url: str,
+) -> None:
+    (hybrid,) = (await run(plan("hybrid", database_url), Counting())).strategies
+    all_was_observed(hybrid)
+    assert hybrid.nodes == ("data-plane-1", "data-plane-2")
+    assert hybrid.busy.transactions > 0
+
+
 async def test_other_clients_can_load_the_proxies_meanwhile(database_url: str) -> None:
     loaded = plan("notify", database_url, load_connections=2)
     (notify,) = (await run(loaded, Counting())).strategies
@@ -94,6 +109,23 @@ async def test_a_running_cluster_is_measured_and_left_as_it_was(database_url: st
         assert strategy.busy.questions > 0
         assert strategy.busy.transactions is None
         await nothing_is_left(http, first.url("admin"))
+
+
+async def test_a_run_that_is_broken_off_leaves_nothing_either(database_url: str) -> None:
+    """Ctrl-C cancels the run."""
+    async with LabCluster(database_url=database_url) as cluster, http_client() as http:
+        node = await cluster.start_node()
+        running = Running(node.url("admin"), [node.url("proxy")])
+        progress = Counting()
+        endless = plan("notify", running=running, changes=100_000, load_connections=1)
+        task = asyncio.create_task(run(endless, progress))
+        async with asyncio.timeout(60):
+            await progress.has_moved.wait()
+        assert (await http.get(f"{node.url('admin')}/routes")).json()["data"]
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await nothing_is_left(http, node.url("admin"))
 
 
 async def test_what_cannot_be_measured_is_said_and_nothing_is_left(database_url: str) -> None:
