@@ -30,10 +30,12 @@ class HistoryError(Exception):
 class Run:
     """How the run was made; its first event.
 
-    ``nodes`` are those that serve, ``keys`` what each of them is asked for. ``heal_bound_s`` is how
-    long they may take to catch up after the last fault.
+    ``began_at`` is the time of day at second 0, as the logs have it. ``nodes`` are those that
+    serve, ``keys`` what each of them is asked for. ``heal_bound_s`` is how long they may take to
+    catch up after the last fault.
     """
 
+    began_at: str
     seed: int
     minutes: float
     strategy: str

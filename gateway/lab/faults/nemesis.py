@@ -41,18 +41,27 @@ class Nemesis:
         self._tell = tell
         self._members = {m.name: m for m in (*arena.serving, *arena.control_planes)}
 
-    async def run(self, plan: Mapping[str, Sequence[PlannedFault]]) -> None:
-        """Return when all faults are over. Raises LabError when something does not come back."""
+    async def run(self, plan: Mapping[str, Sequence[PlannedFault]], duration_s: float) -> None:
+        """Return when all faults are over; none begins after the duration, however late they are.
+
+        Raises LabError when something does not come back.
+        """
         began = asyncio.get_running_loop().time()
         async with task_group() as tasks:
             for victim, faults in plan.items():
-                tasks.create_task(self._torment(faults, began), name=f"nemesis-of-{victim}")
+                tasks.create_task(
+                    self._torment(faults, began, duration_s), name=f"nemesis-of-{victim}"
+                )
 
-    async def _torment(self, faults: Sequence[PlannedFault], began: float) -> None:
+    async def _torment(
+        self, faults: Sequence[PlannedFault], began: float, duration_s: float
+    ) -> None:
         """Inflict faults on one victim, none before the one before is over."""
         loop = asyncio.get_running_loop()
         for fault in faults:
             await asyncio.sleep(began + fault.at_s - loop.time())
+            if loop.time() > began + duration_s:
+                return
             self._tell(fault)
             self._record(fault, "begins")
             async with self._inflicted(fault):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
@@ -34,6 +36,7 @@ MIN_VERSION_PAUSE_S = 0.1
 HEAL_BOUND_S = 60.0
 SETTLING_PAUSE_S = 0.05
 SERVED_BOUND_S = 60.0
+LOGS = "logs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +59,20 @@ class Options:
 async def record(options: Options, history: Path, tell: Callable[[PlannedFault], None]) -> None:
     """Make a run and write its history to a file; ``tell`` hears of each fault as it begins.
 
-    Raises LabError or StartError if the cluster, or a part of it, does not start.
+    The nodes' logs are kept beside the history. Raises LabError or StartError if the cluster, or a
+    part of it, does not start.
     """
     async with (
         ShowingUpstream() as upstream,
         Arena.open(options.strategies, options.nodes) as arena,
         httpx.AsyncClient(trust_env=False, verify=False) as http,  # noqa: S501 - plain HTTP only
     ):
-        with Recorder(history) as recorder:
-            await _Run(options, arena, upstream, http, recorder).go(tell)
+        try:
+            with Recorder(history) as recorder:
+                await _Run(options, arena, upstream, http, recorder).go(tell)
+        finally:
+            logs = arena.cluster.directory / LOGS
+            shutil.copytree(logs, history.parent / LOGS, dirs_exist_ok=True)
 
 
 class _Run:
@@ -104,6 +112,7 @@ class _Run:
         options = self._options
         self._recorder.record(
             Run(
+                began_at=datetime.now(UTC).isoformat(),
                 seed=options.seed,
                 minutes=options.minutes,
                 strategy=",".join(strategy.label for strategy in options.strategies),
@@ -151,9 +160,10 @@ class _Run:
         """Let the time pass, with faults."""
         options = self._options
         faults = plan(options.seed, options.duration_s, victims(self._arena, options.faults))
-        async with task_group() as tasks:
-            tasks.create_task(asyncio.sleep(options.duration_s))
-            tasks.create_task(Nemesis(self._arena, self._recorder, tell).run(faults))
+        nemesis = Nemesis(self._arena, self._recorder, tell)
+        await asyncio.gather(
+            asyncio.sleep(options.duration_s), nemesis.run(faults, options.duration_s)
+        )
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:

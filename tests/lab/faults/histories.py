@@ -26,6 +26,7 @@ HEAL_BOUND_S = 10.0
 HELD = Barrier(applied=2, counted=2, behind=[], unseen=[])
 
 RUN = Run(
+    began_at="2026-01-01T00:00:00+00:00",
     seed=1,
     minutes=1,
     strategy="notify",
