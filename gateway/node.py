@@ -284,7 +284,10 @@ class Node:
         return listeners
 
     def _make_status_listener(self) -> Listener:
-        exposition = Exposition(self, self.traffic, self.applies, self.applier.has_route)
+        data_planes = self._control_plane.data_planes if self._control_plane else None
+        exposition = Exposition(
+            self, self.traffic, self.applies, self.applier.has_route, data_planes
+        )
         return self._make_app_listener("status", create_status_app(self, exposition), 1)
 
     def _make_admin_listener(self) -> Listener:

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from gateway import KONG_ADMIN_API_VERSION, __version__
 from gateway.admin.barrier import Barrier
+from gateway.admin.clustering import ClusteringResource
 from gateway.admin.endpoint import Endpoint
 from gateway.admin.errors import answer, not_found
 from gateway.admin.middleware import CommonHeaders, SettledPath
@@ -23,6 +24,7 @@ from gateway.entities.target import TARGETS
 from gateway.heartbeat import alive_for_s
 from gateway.settings import Compat
 from gateway.status.facts import NodeFacts
+from gateway.store.data_planes import DataPlaneTable
 from gateway.store.store import Store
 
 
@@ -31,6 +33,7 @@ def create_app(store: Store, node: NodeFacts) -> Starlette:
     barrier = Barrier(store, alive_for_s(node.settings))
     paths = _entity_paths(store, node.settings.admin_body_limit_bytes)
     paths |= NodeResource(store, node).paths()
+    paths |= ClusteringResource(DataPlaneTable(store), node.settings).paths()
     paths |= _list_of(paths)
     app = Starlette(
         routes=_routes(paths, node.settings.admin_timeout_s, barrier),

@@ -23,7 +23,7 @@ def node_id(settings: NodeSettings) -> UUID:
     if not settings.snapshot_dir:
         return uuid4()
     name = f"{quote(settings.node_name, safe='')}-{settings.proxy_port}.id"
-    path = Path(settings.snapshot_dir) / name
+    path = Path(settings.snapshot_dir).expanduser() / name
     try:
         return _read(path) or _write(path, uuid4())
     except OSError as error:

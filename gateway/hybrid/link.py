@@ -112,12 +112,12 @@ class ControlPlaneLink:
 
         Raises StoreUnavailable.
         """
-        self._applied = _applied(beat)
+        self._applied = Applied.of(beat.applied_version, beat.applied_committed_at)
         await (await self.line()).report(self._applied)
 
     async def heartbeat(self, beat: Heartbeat) -> None:
         """Report what is applied. Raises StoreUnavailable."""
-        self._applied = _applied(beat)
+        self._applied = Applied.of(beat.applied_version, beat.applied_committed_at)
         if self._line is None:
             raise StoreUnavailable("there is no connection to a control plane")
         await self._line.report(self._applied)
@@ -237,12 +237,6 @@ def _why_unreachable(error: Exception) -> str:
         case OSError():
             return error.strerror or str(error)
     return str(error)
-
-
-def _applied(beat: Heartbeat) -> Applied | None:
-    if beat.applied_version is None or beat.applied_committed_at is None:
-        return None
-    return Applied(version=beat.applied_version, committed_at=beat.applied_committed_at)
 
 
 def _ignore(version: int) -> None:

@@ -13,7 +13,7 @@ add some.
 from __future__ import annotations
 
 import re
-from datetime import UTC
+from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Annotated, Any, Literal, TypeAlias
@@ -87,6 +87,13 @@ class Applied(_Message):
 
     version: _Version
     committed_at: AwareDatetime
+
+    @classmethod
+    def of(cls, version: int | None, committed_at: datetime | None) -> Applied | None:
+        """Return the version, None if there is none."""
+        if version is None or committed_at is None:
+            return None
+        return cls(version=version, committed_at=committed_at)
 
 
 # -- what a data plane says
@@ -277,13 +284,12 @@ def incompatibility(control_plane: str, data_plane: str) -> str | None:
     The wire form bridges minor releases in one direction: a data plane drops what it does not know,
     but must not be fed with defaults for what it does. So control planes are upgraded first.
     """
-    parts = _release(control_plane), _release(data_plane)
-    if None in parts:
+    control, data = _release(control_plane), _release(data_plane)
+    if control is None or data is None:
         return f"there is no telling whether releases {control_plane} and {data_plane} get on"
-    (control_major, control_minor), (data_major, data_minor) = parts  # type: ignore[misc]
-    if control_major != data_major:
-        return f"a data plane of release {data_plane} needs a control plane of {data_major}.x"
-    if data_minor > control_minor:
+    if control[0] != data[0]:
+        return f"a data plane of release {data_plane} needs a control plane of {data[0]}.x"
+    if data[1] > control[1]:
         return (
             f"a data plane of release {data_plane} is newer than the control plane "
             f"({control_plane}): upgrade control planes first"
@@ -296,14 +302,14 @@ def _release(version: str) -> tuple[int, int] | None:
     return None if found is None else (int(found[1]), int(found[2]))
 
 
-def config_hash(newest: VersionMark, applied: Applied | None) -> str:
-    """Return 32 hex digits that are those of ``newest`` if and only if that is what is applied.
+def config_hash(epoch: UUID, applied: Applied | None) -> str:
+    """Return 32 hex digits that are the same if and only if the same version is applied.
 
-    Zeros if nothing is. The epoch is that of the database: data planes do not report theirs.
+    Zeros if none is. The epoch is that of the database, as data planes do not report theirs: two
+    histories differ in when they committed a version.
     """
     if applied is None:
         return NO_CONFIG_HASH
-    identity = (
-        f"{newest.epoch} {applied.version} {applied.committed_at.astimezone(UTC).isoformat()}"
-    )
+    committed_at = applied.committed_at.astimezone(UTC).isoformat()
+    identity = f"{epoch} {applied.version} {committed_at}"
     return blake2b(identity.encode(), digest_size=16).hexdigest()

@@ -217,15 +217,8 @@ def _facts_of_row(row: DataPlaneRow) -> DataPlaneFacts:
         row.name,
         row.ip,
         row.software_version,
-        applied_of(row),
+        Applied.of(row.applied_version, row.applied_committed_at),
         row.sync_status,
         row.cert_expires_at,
         row.age_s,
     )
-
-
-def applied_of(row: DataPlaneRow) -> Applied | None:
-    """Return the version that a data plane serves, as it last reported."""
-    if row.applied_version is None or row.applied_committed_at is None:
-        return None
-    return Applied(version=row.applied_version, committed_at=row.applied_committed_at)

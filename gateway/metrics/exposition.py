@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from itertools import accumulate, islice
+from typing import Any
 from uuid import UUID
 
 from prometheus_client import ProcessCollector, generate_latest
@@ -22,7 +23,9 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from gateway import __version__
+from gateway.hybrid.register import DataPlaneFacts
 from gateway.metrics.apply import BUCKETS_MS, ApplyMetrics
+from gateway.metrics.data_planes import DataPlaneFamilies
 from gateway.metrics.traffic import (
     OWN_BUCKETS_MS,
     TOTAL_BUCKETS_MS,
@@ -36,7 +39,7 @@ from gateway.status.facts import NodeFacts
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_ROUTES_PER_SLICE = 20
+_ITEMS_PER_SLICE = 20
 
 
 class Exposition:
@@ -48,8 +51,10 @@ class Exposition:
         traffic: TrafficMetrics,
         applies: ApplyMetrics,
         route_exists: Callable[[UUID], bool],
+        data_planes: Callable[[], list[DataPlaneFacts]] | None = None,
     ) -> None:
         self._node = node
+        self._data_planes = data_planes
         self._route_exists = route_exists
         self._process = ProcessCollector(registry=None)
         self._traffic = traffic
@@ -63,13 +68,22 @@ class Exposition:
         for family in self._node_families():
             yield _text(family)
         self._traffic.forget_all_but(self._route_exists)
-        for make_family in self._traffic_families():
+        for make_family, items in self._sliced_families():
             first = True
-            for routes in _slices(self._traffic):
+            for some in _slices(items):
                 await asyncio.sleep(0)
-                text = _text(make_family(routes))
+                text = _text(make_family(some))
                 yield text if first else _without_comments(text)
                 first = False
+
+    def _sliced_families(self) -> Iterator[tuple[Callable[[Any], Metric], Iterable[Any]]]:
+        """Yield what makes a family, and what it makes it of, slice by slice."""
+        for of_traffic in self._traffic_families():
+            yield of_traffic, self._traffic
+        if self._data_planes is not None:
+            data_planes = self._data_planes()
+            for of_data_planes in DataPlaneFamilies(self._prefix, self._node.sync.applied).all():
+                yield of_data_planes, data_planes
 
     # -- families about the node
 
@@ -311,13 +325,13 @@ def _without_comments(text: bytes) -> bytes:
     return b"".join(line for line in text.splitlines(keepends=True) if not line.startswith(b"#"))
 
 
-def _slices(traffic: TrafficMetrics) -> Iterator[list[RouteTraffic]]:
-    """Yield the routes in slices; one empty slice when there are none, for HELP and TYPE."""
-    routes = iter(traffic)
+def _slices(items: Iterable[Any]) -> Iterator[list[Any]]:
+    """Yield the items in slices; one empty slice when there are none, for HELP and TYPE."""
+    left = iter(items)
     while True:
-        taken = list(islice(routes, _ROUTES_PER_SLICE))
+        taken = list(islice(left, _ITEMS_PER_SLICE))
         yield taken
-        if len(taken) < _ROUTES_PER_SLICE:
+        if len(taken) < _ITEMS_PER_SLICE:
             return
 
 
