@@ -37,14 +37,16 @@ from gateway.proxy.downstream import DownstreamConnection
 from gateway.proxy.proxy import Proxy
 from gateway.settings import NodeSettings, Role, named
 from gateway.snapshot import SnapshotApplier
+from gateway.snapshot.disk import CopiedSource, DiskCopy, DiskCopyError
 from gateway.status.app import create_app as create_status_app
 from gateway.status.facts import BadEntity, ConnectionCounts, NodeIdentity
 from gateway.store import migrate
-from gateway.store.errors import StoreError
+from gateway.store.errors import StoreError, StoreUnavailable
 from gateway.store.source import DatabaseSource
 from gateway.store.store import Store
 from gateway.sync.loop import SyncLoop
 from gateway.sync.registry import StrategyError, create_strategy
+from gateway.sync.source import Source
 from gateway.sync.status import SyncStatus
 
 _OTHER_BACKLOG = 128
@@ -109,7 +111,8 @@ class Node:
         strategy = create_strategy(settings)
         self._link = strategy.link if isinstance(strategy, HybridStrategy) else None
         self._control_plane = self._make_control_plane()
-        self._source = strategy.source or DatabaseSource(settings)
+        self.disk_copy = DiskCopy.of(settings)
+        self._source = self._make_source(strategy.source)
         applier = self._control_plane.hub if self._control_plane else self.applier
         self._sync_loop = SyncLoop(self._source, strategy, applier, settings, self.sync)
         self._registry: Registry = self._link or self.store
@@ -130,9 +133,6 @@ class Node:
         """
         self._open_sockets()
         self._identity = self._introduce()
-        if self._link is None:
-            await self._open_store()
-        await self._pulse.join()  # before the load: who waits for the cluster must know of us
         await self._load()
         self._take_signals()  # before there is anything to drain, they end the process at once
         self.proxy.start()
@@ -177,6 +177,7 @@ class Node:
             self.applier.stop,
             self._leave_cluster,
             self._source.close,
+            self._close_disk_copy,
             self.store.stop,
         ):
             try:
@@ -224,6 +225,11 @@ class Node:
             return None
         return ControlPlane(self.settings, self.store, self._sync_now)
 
+    def _make_source(self, brought: Source | None) -> Source:
+        """Return where versions come from: the database, or what the strategy has brought."""
+        source = brought or DatabaseSource(self.settings)
+        return source if self.disk_copy is None else CopiedSource(source, self.disk_copy)
+
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
@@ -256,22 +262,52 @@ class Node:
         opened = self._sockets.get(listener)
         return "" if opened is None else address_of(opened)
 
+    async def _load(self) -> None:
+        """Load the whole configuration; with all that was imported, it is never garbage again."""
+        if self.disk_copy is not None:
+            await self.disk_copy.open()
+        try:
+            if self._link is None:
+                await self._open_store()
+            await self._pulse.join()  # before the load: who waits for the cluster must know of us
+            await self._sync_loop.first_load()
+        except StoreError as error:
+            await self._load_from_disk(error)
+        gc.collect()
+        gc.freeze()
+
     async def _open_store(self) -> None:
         """Make sure that the database answers and has the schema this software knows."""
+        await self.store.start()
         url = self.settings.database_url.get_secret_value()
         try:
             found = await asyncio.to_thread(migrate.check, url)
         except migrate.MigrationError as error:
-            raise StartError(f"{named('database_url')}: {error}") from error
+            raise StoreUnavailable(f"{named('database_url')}: {error}") from error
         if found.state is not migrate.SchemaState.UP_TO_DATE:
             raise StartError(found.message)
-        await self.store.start()
 
-    async def _load(self) -> None:
-        """Load the whole configuration; with all that was imported, it is never garbage again."""
-        await self._sync_loop.first_load()
-        gc.collect()
-        gc.freeze()
+    async def _load_from_disk(self, problem: StoreError) -> None:
+        """Start from the disk copy, as there is a problem with where versions come from."""
+        if self.disk_copy is None:
+            raise StartError(str(problem)) from problem
+        try:
+            async with self.disk_copy.load() as load:
+                await self.applier.apply(load)
+        except DiskCopyError as error:
+            raise StartError(f"{problem}; nor is there a copy to start from: {error}") from error
+        self.sync.note_loaded_from_disk(load.mark, str(problem))
+        log.warning(
+            "serving the configuration of the disk copy, which may be stale",
+            version=load.mark.version,
+            committed_at=load.mark.committed_at.isoformat(),
+            path=str(self.disk_copy.path),
+            problem=str(problem),
+        )
+
+    async def _close_disk_copy(self) -> None:
+        if self.disk_copy is not None:
+            await self.disk_copy.close()
 
     def _make_listeners(self) -> list[Listener]:
         """Return the HTTP listeners of this role, the status listener first."""

@@ -146,9 +146,24 @@ class Exposition:
         yield self._gauge(
             "datastore_reachable", "1 while the last sync succeeded.", int(sync.state == "synced")
         )
+        yield from self._disk_copy()
         yield from self._sync_counters()
         yield from self._applied()
         yield self._bad_entities()
+
+    def _disk_copy(self) -> Iterator[Metric]:
+        yield self._gauge(
+            "config_from_disk",
+            "1 while what is served is from the disk copy and no sync has succeeded yet.",
+            int(self._node.sync.loaded_from_disk),
+        )
+        copy = self._node.disk_copy
+        if copy is not None:
+            yield self._gauge(
+                "config_disk_copy_failing",
+                "1 while the disk copy cannot be kept up to date.",
+                int(copy.problem is not None),
+            )
 
     def _sync_counters(self) -> Iterator[Metric]:
         sync = self._node.sync

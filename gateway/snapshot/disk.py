@@ -20,12 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
-from uuid import UUID
 
 import structlog
 
 from gateway.entities import ENTITIES
-from gateway.settings import NodeSettings
+from gateway.settings import NodeSettings, Role
 from gateway.snapshot.disk_file import DiskCopyError, DiskFile, OutOfStepError
 from gateway.store.source import Batch, FullLoadReason, Load, VersionMark
 from gateway.sync.backoff import Backoff
@@ -80,8 +79,11 @@ class DiskCopy:
 
     @classmethod
     def of(cls, settings: NodeSettings) -> DiskCopy | None:
-        """Return the copy of the node with these settings, None if it is to have none."""
-        if not settings.snapshot_dir:
+        """Return the copy of the node with these settings, None if it is to have none.
+
+        A control plane serves nothing itself, and its data planes have their own.
+        """
+        if not settings.snapshot_dir or settings.role is Role.CONTROL_PLANE:
             return None
         name = f"{quote(settings.node_name, safe='')}-{settings.proxy_port}.snapshot"
         return cls(Path(settings.snapshot_dir).expanduser() / name)
@@ -90,11 +92,6 @@ class DiskCopy:
     def mark(self) -> VersionMark | None:
         """The version on disk, None if there is none that can be used."""
         return self._file.mark
-
-    @property
-    def node_id(self) -> UUID | None:
-        """The id that the node had before, None if it has not been kept."""
-        return self._file.node_id
 
     @property
     def is_busy(self) -> bool:
@@ -114,11 +111,6 @@ class DiskCopy:
             self._syncing.cancel()
         await asyncio.wait({self._submit(self._file.close)}, timeout=FAREWELL_S)
         self._thread.shutdown(wait=False, cancel_futures=True)
-
-    async def keep_node_id(self, node_id: UUID) -> None:
-        """Have the id of the node kept; what goes wrong becomes the ``problem``."""
-        self._file.node_id = node_id
-        await asyncio.wait({self._submit(self._file.save_node_id)}, timeout=DEADLINE_S)
 
     # -- reading
 

@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import UUID
 
 from gateway.entities import Row
 from gateway.snapshot.wire import (
@@ -81,13 +80,11 @@ class DiskFile:
     """One node's file. ``mark`` is the version in it, None while there is none or it is closed.
 
     Every method raises DiskCopyError, and closes the file first: what was not committed is gone.
-    ``node_id`` is kept for a node that must be known by the same id after a restart.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.mark: VersionMark | None = None
-        self.node_id: UUID | None = None
         self._connection: sqlite3.Connection | None = None
         self._lock: int | None = None
         self._digest = 0
@@ -184,8 +181,6 @@ class DiskFile:
         if _digest_of(text) != digest:
             raise self._corrupt("its facts do not match their checksum")
         facts = from_text(text)
-        if facts["node_id"]:
-            self.node_id = UUID(facts["node_id"])
         if facts["format"] > FORMAT:
             raise DiskCopyError(
                 f"{self.path} was written by a newer release (format {facts['format']}, this one "
@@ -259,11 +254,6 @@ class DiskFile:
             self._execute("ROLLBACK")
             self._digest = self._committed_digest
 
-    def save_node_id(self) -> None:
-        """Write ``node_id``, between two versions."""
-        with self._safely():
-            self._write_facts(self.mark)
-
     def _must_have_begun(self) -> sqlite3.Connection:
         if self._connection is None or not self._connection.in_transaction:
             raise OutOfStepError(f"{self.path}: no version has begun")
@@ -288,7 +278,6 @@ class DiskFile:
             "format": FORMAT,
             "mark": None if mark is None else encode_mark(mark),
             "rows_digest": None if mark is None else f"{self._digest:032x}",
-            "node_id": None if self.node_id is None else str(self.node_id),
         }
         text = to_text(facts).encode()
         self._execute("INSERT OR REPLACE INTO facts VALUES (1, ?, ?)", text, _digest_of(text))

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from gateway import __version__
 from gateway.metrics.exposition import CONTENT_TYPE, Exposition
+from gateway.settings import Role
 from gateway.status.facts import NodeFacts
 
 
@@ -64,6 +65,7 @@ def report(node: NodeFacts) -> dict[str, Any]:
         "sync": _sync(node),
         "server": _server(node),
         "database": {"reachable": node.sync.state == "synced"},
+        "disk_copy": _disk_copy(node),
         "bad_entities": [
             {"entity": bad.kind, "id": bad.id, "reason": bad.reason} for bad in node.bad_entities()
         ],
@@ -89,8 +91,12 @@ def _sync(node: NodeFacts) -> dict[str, Any]:
     return {
         "strategy": sync.strategy,
         "state": sync.state,
+        "source": _source(node),
         "epoch": None if sync.applied is None else str(sync.applied.epoch),
         "applied_version": None if sync.applied is None else sync.applied.version,
+        "applied_committed_at": (
+            None if sync.applied is None else sync.applied.committed_at.isoformat()
+        ),
         "seen_version": sync.seen_version,
         "seconds_since_success": (
             None if sync.last_success is None else round(time.monotonic() - sync.last_success, 3)
@@ -100,6 +106,24 @@ def _sync(node: NodeFacts) -> dict[str, Any]:
         "last_propagation_ms": _ms(sync.last_propagation_s),
         "strategy_restarts": sync.strategy_restarts,
         "strategy_problem": sync.strategy_problem,
+    }
+
+
+def _source(node: NodeFacts) -> str:
+    """Return where the configuration that is served has come from."""
+    if node.sync.loaded_from_disk:
+        return "disk"
+    return "control plane" if node.settings.role is Role.DATA_PLANE else "database"
+
+
+def _disk_copy(node: NodeFacts) -> dict[str, Any] | None:
+    copy = node.disk_copy
+    if copy is None:
+        return None
+    return {
+        "path": str(copy.path),
+        "version": None if copy.mark is None else copy.mark.version,
+        "problem": copy.problem,
     }
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from gateway.settings import NodeSettings
 
 if TYPE_CHECKING:
+    from gateway.store.source import VersionMark
     from gateway.sync.status import SyncStatus
 
 
@@ -47,6 +49,25 @@ class BadEntity:
     reason: str
 
 
+class DiskCopyFacts(Protocol):
+    """The copy of the configuration that the node could start from without its database."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
+
+    @property
+    def mark(self) -> VersionMark | None:
+        """The version in it."""
+        ...
+
+    @property
+    def problem(self) -> str | None:
+        """Why it is not up to date, if it is not."""
+        ...
+
+
 class NodeFacts(Protocol):
     """The running node, as its two HTTP apps see it."""
 
@@ -63,6 +84,11 @@ class NodeFacts(Protocol):
     @property
     def sync(self) -> SyncStatus:
         """How far behind the database this node is."""
+        ...
+
+    @property
+    def disk_copy(self) -> DiskCopyFacts | None:
+        """The node's disk copy, None if it keeps none."""
         ...
 
     @property

@@ -208,7 +208,7 @@ class SyncLoop:
     def _note_applied(self, load: Load, duration_s: float) -> None:
         """Move the mark. The stale window is on the database's clock up to the load, then ours."""
         status = self._status
-        is_first = status.applied is None
+        is_first = status.applied is None or status.loaded_from_disk
         status.applied = load.mark
         status.seen_version = load.mark.version
         status.applies += 1
@@ -248,6 +248,7 @@ class SyncLoop:
         status, before = self._status, self._status.state
         status.state = SyncState.SYNCED
         status.last_success = began
+        status.loaded_from_disk = False
         status.last_error = None
         if before not in (SyncState.STARTING, SyncState.SYNCED):
             version = status.applied.version if status.applied else None

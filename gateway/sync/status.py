@@ -33,12 +33,14 @@ class SyncStatus:
     window as the node sees it: from the commit of the oldest change of an apply to the end of that
     apply, on the database's clock; None before the first one. ``observe_apply`` gets each apply's
     duration and propagation, None where everything was loaded and nothing can be said of single
-    changes.
+    changes. ``loaded_from_disk``: what is served is from the disk copy, and no sync has succeeded
+    since.
     """
 
     strategy: str
     state: SyncState = SyncState.STARTING
     applied: VersionMark | None = None
+    loaded_from_disk: bool = False
     seen_version: int | None = None
     last_success: float | None = None
     last_reported: float | None = None
@@ -53,6 +55,13 @@ class SyncStatus:
     last_propagation_s: float | None = None
     on_applied: list[Callable[[], None]] = field(default_factory=list)
     observe_apply: Callable[[float, float | None], None] = _observe_nothing
+
+    def note_loaded_from_disk(self, mark: VersionMark, problem: str) -> None:
+        """Note that the node starts from its disk copy, as there is a problem with its source."""
+        self.applied = mark
+        self.loaded_from_disk = True
+        self.state = SyncState.DATABASE_UNAVAILABLE
+        self.last_error = problem
 
     def stale_s(self) -> float:
         """Return for how long this node may have been behind, in seconds; infinity if always.

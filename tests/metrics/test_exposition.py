@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,7 +16,7 @@ from gateway.metrics.exposition import Exposition
 from gateway.metrics.traffic import OWN_BUCKETS_MS, TOTAL_BUCKETS_MS, TrafficMetrics
 from gateway.status.facts import BadEntity
 from gateway.sync.status import SyncState
-from tests.status.node import NODE_ID, SomeNode, some_node
+from tests.status.node import NODE_ID, SomeDiskCopy, SomeNode, some_node
 
 
 class Scraped:
@@ -205,6 +206,17 @@ async def test_versions_and_the_age_of_the_last_sync_are_told(scraped: Scraped):
     assert await scraped.value("gateway_config_sync_age_seconds") >= 30
     scraped.node.sync.state = SyncState.DATABASE_UNAVAILABLE
     assert await scraped.value("gateway_datastore_reachable") == 0
+
+
+async def test_what_is_served_from_disk_and_cannot_be_kept_there_is_told(scraped: Scraped):
+    assert await scraped.value("gateway_config_from_disk") == 0
+    assert "gateway_config_disk_copy_failing" not in await scraped.samples()
+    scraped.node.sync.loaded_from_disk = True
+    scraped.node.disk_copy = SomeDiskCopy(Path("snapshots/a"))
+    assert await scraped.value("gateway_config_from_disk") == 1
+    assert await scraped.value("gateway_config_disk_copy_failing") == 0
+    scraped.node.disk_copy.problem = "the disk is full"
+    assert await scraped.value("gateway_config_disk_copy_failing") == 1
 
 
 async def test_what_sync_counts_is_told(scraped: Scraped):

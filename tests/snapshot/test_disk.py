@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from structlog.testing import capture_logs
 
 from gateway.entities import ENTITIES, Row
-from gateway.settings import NodeSettings
+from gateway.settings import NodeSettings, Role
 from gateway.snapshot import SnapshotApplier, disk
 from gateway.snapshot.disk import CopiedSource, DiskCopy, DiskCopyError
 from gateway.snapshot.disk_file import DiskFile
@@ -149,6 +149,7 @@ def test_each_node_has_a_file_of_its_own(tmp_path: Path) -> None:
 
 def test_a_node_may_have_none() -> None:
     assert DiskCopy.of(NodeSettings(snapshot_dir="")) is None
+    assert DiskCopy.of(NodeSettings(role=Role.CONTROL_PLANE)) is None
 
 
 # -- it follows
@@ -261,15 +262,6 @@ async def test_all_tables_come_parents_first(path: Path) -> None:
     async with opened(path) as copy, copy.load() as load:
         found = [(batch.table, batch.rows) async for batch in load.batches]
     assert found == [(table, tables[table]) for table in ENTITIES]
-
-
-async def test_a_node_keeps_its_id(node: Node, path: Path) -> None:
-    assert node.disk.node_id is None
-    await node.disk.keep_node_id(id_ := uuid4())
-    await node.sync()
-    await node.disk.close()
-    async with opened(path) as copy:
-        assert copy.node_id == id_
 
 
 # -- it catches up

@@ -162,18 +162,6 @@ def test_what_is_not_committed_is_gone(written: DiskFile) -> None:
     assert (written.mark, len(contents(written))) == (mark(1), 31)
 
 
-def test_the_id_of_the_node_is_kept_with_and_without_a_version(file: DiskFile) -> None:
-    file.open()
-    file.node_id = uuid4()
-    file.save_node_id()
-    write(file, None, 1)
-    file.close()
-    again = DiskFile(file.path)
-    again.open()
-    assert (again.node_id, again.mark) == (file.node_id, mark(1))
-    again.close()
-
-
 # -- whose it is
 
 

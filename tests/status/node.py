@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,15 @@ IDENTITY = NodeIdentity(
 
 
 @dataclass
+class SomeDiskCopy:
+    """`DiskCopyFacts` with no file behind it."""
+
+    path: Path
+    mark: VersionMark | None = None
+    problem: str | None = None
+
+
+@dataclass
 class SomeNode:
     """`NodeFacts` to be set as a test needs them; without a configuration at first."""
 
@@ -30,6 +40,7 @@ class SomeNode:
     draining: bool = False
     bad: list[BadEntity] = field(default_factory=list)
     identity: NodeIdentity = IDENTITY
+    disk_copy: SomeDiskCopy | None = None
 
     def connections(self) -> ConnectionCounts:
         return ConnectionCounts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,12 +15,13 @@ from gateway import __version__
 from gateway.metrics.apply import ApplyMetrics
 from gateway.metrics.exposition import Exposition
 from gateway.metrics.traffic import TrafficMetrics
-from gateway.settings import NodeSettings
+from gateway.settings import NodeSettings, Role
 from gateway.status.app import create_app
 from gateway.status.facts import BadEntity
+from gateway.store.source import VersionMark
 from gateway.sync.status import SyncState
 
-from .node import EPOCH, NODE_ID, SomeNode, some_node
+from .node import EPOCH, NODE_ID, STARTED_AT, SomeDiskCopy, SomeNode, some_node
 
 
 @pytest.fixture
@@ -111,8 +113,10 @@ async def test_the_report_of_a_node_at_work(client: httpx.AsyncClient, node: Som
         "sync": {
             "strategy": "notify",
             "state": "synced",
+            "source": "database",
             "epoch": str(EPOCH),
             "applied_version": 7,
+            "applied_committed_at": "2026-01-01T00:00:00+00:00",
             "seen_version": 9,
             "last_error": None,
             "last_apply_ms": 1.2,
@@ -130,8 +134,38 @@ async def test_the_report_of_a_node_at_work(client: httpx.AsyncClient, node: Som
             "total_requests": 100,
         },
         "database": {"reachable": True},
+        "disk_copy": None,
         "bad_entities": [{"entity": "routes", "id": "42", "reason": "no such protocol"}],
     }
+
+
+async def test_a_node_that_started_from_its_disk_copy_says_so(
+    client: httpx.AsyncClient, node: SomeNode
+):
+    node.sync.note_loaded_from_disk(VersionMark(EPOCH, 7, STARTED_AT), "connection refused")
+    assert await ready(client) == (200, "ready")
+    sync = (await client.get("/status")).json()["sync"]
+    assert (sync["source"], sync["state"]) == ("disk", "database unavailable")
+    assert (sync["applied_version"], sync["last_error"]) == (7, "connection refused")
+    assert sync["seconds_since_success"] is None
+
+
+async def test_a_data_plane_has_its_configuration_from_a_control_plane(
+    client: httpx.AsyncClient, node: SomeNode
+):
+    node.settings = NodeSettings(role=Role.DATA_PLANE)
+    assert (await client.get("/status")).json()["sync"]["source"] == "control plane"
+
+
+async def test_a_disk_copy_that_is_not_kept_is_reported(client: httpx.AsyncClient, node: SomeNode):
+    node.disk_copy = SomeDiskCopy(Path("snapshots/a"))
+    empty = {"path": "snapshots/a", "version": None, "problem": None}
+    assert (await client.get("/status")).json()["disk_copy"] == empty
+    node.disk_copy = SomeDiskCopy(
+        Path("snapshots/a"), VersionMark(EPOCH, 7, STARTED_AT), "the disk is full"
+    )
+    failing = {"path": "snapshots/a", "version": 7, "problem": "the disk is full"}
+    assert (await client.get("/status")).json()["disk_copy"] == failing
 
 
 async def test_metrics_come_in_the_text_format(client: httpx.AsyncClient):
