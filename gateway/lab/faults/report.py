@@ -85,14 +85,12 @@ def _counts(counter: Counter[Outcome] | Counter[str]) -> str:
 
 def complaint(violation: Violation) -> Text:
     """Return the guarantee that was broken, how, and the events that show it."""
-    events = "".join(f"\n    {_shortened(event)}" for event in violation.events)
-    return Text.assemble(
-        (f"broken: {violation.guarantee}", "bold red"), f"\n  {violation.says}{events}"
-    )
+    events = [to_line(event).decode().strip() for event in violation.events]
+    lines = ["", f"  {_shortened(violation.says)}", *(f"    {_shortened(line)}" for line in events)]
+    return Text.assemble((f"broken: {violation.guarantee}", "bold red"), "\n".join(lines))
 
 
-def _shortened(event: Event) -> str:
-    line = to_line(event).decode().strip()
+def _shortened(line: str) -> str:
     return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…"
 
 

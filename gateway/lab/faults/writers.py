@@ -18,7 +18,9 @@ from gateway.lab.faults.history import Answered, Barrier, Invoked, Outcome, Reco
 from gateway.lab.faults.registers import KINDS, ROUTES, SERVICES, UPSTREAMS, register
 
 ADMIN_TIMEOUT_S = 15.0
-BARRIER_TIMEOUT = "5s"
+BARRIER_TIMEOUT = "2s"
+"""Less than it takes until a silent node is not counted any more: some barriers do not hold."""
+
 SQL_TIMEOUT_S = 15.0
 RECONNECT_PAUSE_S = 0.2
 
