@@ -27,8 +27,7 @@ CLOCK_LOOKS = 20
 MEGABYTE = 1_000_000
 
 _WORK = """
-    SELECT xact_commit + xact_rollback, sessions FROM pg_stat_database
-    WHERE datname = current_database()
+    SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()
 """
 _CONNECTIONS = """
     SELECT count(*) FROM pg_stat_activity
@@ -45,7 +44,6 @@ class Work:
     """What the database has done so far; CPU seconds are None if its processes are not ours."""
 
     transactions: int
-    sessions: int
     cpu_s: float | None
 
 
@@ -62,8 +60,8 @@ class FleetDatabase:
 
         Sessions report their transactions at most once a second, idle ones within ten.
         """
-        transactions, sessions = await self._row(_WORK)
-        return Work(transactions, sessions, _cpu_s(await self._processes()))
+        (transactions,) = await self._row(_WORK)
+        return Work(transactions, _cpu_s(await self._processes()))
 
     async def connections(self) -> int:
         """Return how many clients are connected, besides the writer and this."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.lab.fleet.messages import NodeReport
 from gateway.lab.fleet.plan import Cell
+from gateway.lab.staleness.summary import percentile
 
 SATURATED_CORES = 0.9
 """A process with one event loop that takes this much of a core is at its limit."""
@@ -29,15 +29,10 @@ class Spread:
     def of(cls, samples_s: Iterable[float]) -> Spread | None:
         """Return the spread of samples in seconds, None without any."""
         ordered = sorted(samples_s)
-        if not ordered:
+        p50_s, p99_s = percentile(ordered, 50), percentile(ordered, 99)
+        if p50_s is None or p99_s is None:
             return None
-        p50_ms, p99_ms = (1000 * percentile(ordered, share) for share in (0.5, 0.99))
-        return cls(len(ordered), p50_ms, p99_ms, 1000 * ordered[-1])
-
-
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """Return the least sample that ``share`` of all do not exceed (nearest rank)."""
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+        return cls(len(ordered), 1000 * p50_s, 1000 * p99_s, 1000 * ordered[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +87,6 @@ class Load:
 
     seconds: float
     transactions_per_s: float
-    new_connections: int
     database_cores: float | None
     simulator_cores: list[float]
     control_plane_cores: float
@@ -118,10 +112,12 @@ class Restart:
     all_synced_after_s: float
     """From the moment it takes connections again."""
 
+    all_connected_after_s: float
+    """From the same moment until as many connections are there as before."""
+
     next_change_everywhere_ms: float | None
     """Stale window, on the slowest node, of the first change after that."""
 
-    new_connections: int
     failures: int
     database_cores: float | None
 

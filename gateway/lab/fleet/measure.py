@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ import psycopg
 from gateway.lab.cluster import LabError
 from gateway.lab.fleet.database import FleetDatabase, fleet_database
 from gateway.lab.fleet.figures import CellResult, Restart, Spread, propagation
+from gateway.lab.fleet.hybrid import control_planes
 from gateway.lab.fleet.messages import FleetState, Order
 from gateway.lab.fleet.meter import Meter
 from gateway.lab.fleet.plan import Cell, check_files, share
@@ -33,6 +34,7 @@ START_TIMEOUT_S = 120.0
 LONGEST_SETTLING_S = 10.0
 ARRIVAL_TIMEOUT_S = 30.0
 RESTART_TIMEOUT_S = 120.0
+LOOK_INTERVAL_S = 0.1
 PATIENCE = 3
 """The writer gives up when its changes take so many times as long as they should."""
 
@@ -94,9 +96,13 @@ class _CellRun:
         )
         self._database = database
         self._writer = await stack.enter_async_context(open_writer(database.url))
-        orders = self._orders(database.url, await database.clock_ahead_s())
+        settings, control_pids = {"database_url": database.url}, list[int]()
+        if cell.strategy.is_hybrid:
+            planes = await stack.enter_async_context(control_planes(database.url))
+            settings, control_pids = planes.settings, planes.pids
+        orders = self._orders(settings, await database.clock_ahead_s())
         self._workers = await stack.enter_async_context(Workers(orders, logs))
-        self._meter = Meter(database, self._workers, ())
+        self._meter = Meter(database, self._workers, control_pids)
 
     async def start(self) -> None:
         """Wait until all nodes have loaded the configuration."""
@@ -134,15 +140,15 @@ class _CellRun:
     async def restart(self) -> None:
         """Restart PostgreSQL; measure until all nodes are synced and a change is everywhere."""
         self._begin("restarting")
-        failures, before = self._workers.fleet.failures, await self._database.work()
+        failures = self._workers.fleet.failures
+        connections = await self._database.connections()
         down_s = await self._database.restart()
         ready_s = time.monotonic()
-
-        def are_back(fleet: FleetState) -> bool:
-            return self._all_synced(fleet) and (fleet.earliest_success_s or 0.0) > ready_s
-
-        await self._fleet_is("synced again", are_back, RESTART_TIMEOUT_S)
-        back_s, after = time.monotonic() - ready_s, await self._database.work()
+        await self._all_have_synced_since(ready_s)
+        synced_s = time.monotonic() - ready_s
+        await self._are_connected(connections)
+        connected_s = time.monotonic() - ready_s
+        cpu_s = (await self._database.work()).cpu_s
         version = await self._writer.change()
         await self._has_arrived(version)
         commits = await self._database.committed_at_s(version - 1, version)
@@ -150,11 +156,11 @@ class _CellRun:
         self.note(
             restart=Restart(
                 down_s=down_s,
-                all_synced_after_s=back_s,
+                all_synced_after_s=synced_s,
+                all_connected_after_s=connected_s,
                 next_change_everywhere_ms=arrival.max_ms if arrival else None,
-                new_connections=after.sessions - before.sessions,
                 failures=self._workers.fleet.failures - failures,
-                database_cores=None if after.cpu_s is None else after.cpu_s / back_s,
+                database_cores=None if cpu_s is None else cpu_s / connected_s,
             )
         )
 
@@ -164,15 +170,16 @@ class _CellRun:
         self.phase = phase
         self._tell(f"{self._cell.label}: {phase}")
 
-    def _orders(self, database_url: str, clock_ahead_s: float) -> list[Order]:
-        settings = {**self._cell.strategy.settings, "database_url": database_url}
+    def _orders(self, settings: Mapping[str, str], clock_ahead_s: float) -> list[Order]:
         names = [f"fleet-{number}" for number in range(1, self._cell.nodes + 1)]
         shares = share(names, self._effort.workers)
         check_files(shares, self._cell.strategy)
-        within_s = self._cell.nodes / STARTS_PER_S
         return [
             Order(
-                settings=settings, names=names, start_within_s=within_s, clock_ahead_s=clock_ahead_s
+                settings={"log_level": "warning", **self._cell.strategy.settings, **settings},
+                names=names,
+                start_within_s=self._cell.nodes / STARTS_PER_S,
+                clock_ahead_s=clock_ahead_s,
             )
             for names in shares
         ]
@@ -188,6 +195,18 @@ class _CellRun:
             await asyncio.sleep(max(0.0, due_s - time.monotonic()))
             version = await self._writer.change()
         return version
+
+    async def _all_have_synced_since(self, began_s: float) -> None:
+        def have_synced(fleet: FleetState) -> bool:
+            return self._all_synced(fleet) and (fleet.earliest_success_s or 0.0) > began_s
+
+        await self._fleet_is("synced again", have_synced, RESTART_TIMEOUT_S)
+
+    async def _are_connected(self, number: int) -> None:
+        """Wait until so many connections are there. Raises TimeoutError."""
+        async with asyncio.timeout(RESTART_TIMEOUT_S):
+            while await self._database.connections() < number:  # noqa: ASYNC110 - far away
+                await asyncio.sleep(LOOK_INTERVAL_S)
 
     async def _has_arrived(self, version: int) -> None:
         def has_arrived(fleet: FleetState) -> bool:

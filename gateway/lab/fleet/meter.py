@@ -71,7 +71,6 @@ def _load(before: _Reading, after: _Reading, longest_stall_s: float) -> Load:
     return Load(
         seconds=seconds,
         transactions_per_s=(after.work.transactions - before.work.transactions) / seconds,
-        new_connections=after.work.sessions - before.work.sessions,
         database_cores=database_cores,
         simulator_cores=[(later_s - earlier_s) / seconds for later_s, earlier_s in simulators],
         control_plane_cores=(after.control_planes_s - before.control_planes_s) / seconds,

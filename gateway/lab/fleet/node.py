@@ -16,7 +16,8 @@ from uuid import uuid4
 
 import structlog
 
-from gateway.heartbeat import Pulse
+from gateway.heartbeat import Pulse, Registry
+from gateway.hybrid.strategy import HybridStrategy
 from gateway.lab.fleet.messages import Apply, NodeReport
 from gateway.lab.fleet.store import FrugalStore
 from gateway.settings import NodeSettings
@@ -51,17 +52,20 @@ class SimulatedNode:
     """
 
     draining = False
+    disk_copy = None
 
     def __init__(self, settings: NodeSettings, clock: Callable[[], float]) -> None:
         self.settings = settings
         self.sync = SyncStatus(settings.strategy, observe_apply=self._observe)
         self.identity = _identity(settings.node_name)
         self._clock = clock
-        self._store = FrugalStore(settings)
         strategy = create_strategy(settings)
+        self._store = FrugalStore(settings)
+        link = strategy.link if isinstance(strategy, HybridStrategy) else None
+        self._registry: Registry = link or self._store
         self._source = strategy.source or DatabaseSource(settings)
         self._loop = SyncLoop(self._source, strategy, DrainingApplier(), settings, self.sync)
-        self._pulse = Pulse(self._store, self)
+        self._pulse = Pulse(self._registry, self)
         self._applies: list[Apply] = []
         self._own_propagation_s: list[float] = []
         self._observed: VersionMark | None = None
@@ -69,7 +73,6 @@ class SimulatedNode:
     async def run(self, after_s: float) -> None:
         """Start after a while and live until cancelled; a part that ends takes the node along."""
         await asyncio.sleep(after_s)
-        await self._store.start()
         await self._pulse.join()
         await self._load()
         async with asyncio.TaskGroup() as parts:
@@ -78,7 +81,7 @@ class SimulatedNode:
 
     async def stop(self) -> None:
         """Leave the cluster and close all connections, once `run` is cancelled."""
-        await _in_time(self._store.forget(self.identity.id))
+        await _in_time(self._registry.forget(self.identity.id))
         await _in_time(self._source.close())
         await _in_time(self._store.stop())
 

@@ -30,8 +30,9 @@ measure. write: latency of the writing transaction. simulators: CPU of the worke
 of one core; late: how long one of them kept its nodes waiting at most. bounded by: what other than
 PostgreSQL makes the figures worse than they would be.""",
     "PostgreSQL restarted": """\
-away: how long it took no connections. synced: from then until all nodes had asked it again. next
-change: stale window of the first change after that, on the slowest node.""",
+away: how long it took no connections. synced: from then until all nodes had asked it again;
+connected: until all connections were there again. next change: stale window of the first change
+after that, on the slowest node.""",
 }
 
 _Column = tuple[str, Callable[[CellResult], object]]
@@ -109,8 +110,8 @@ def _write_csv(results: Sequence[CellResult], path: Path) -> None:
 def _flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in figures.items():
         if isinstance(value, list):
-            value = {str(number): one for number, one in enumerate(value, 1)}
-        if isinstance(value, Mapping):
+            yield from ((f"{prefix}{name}.{number}", one) for number, one in enumerate(value, 1))
+        elif isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
@@ -242,8 +243,8 @@ _RESTART_COLUMNS: list[_Column] = [
     *_WHICH,
     ("away s", lambda r: r.restart and r.restart.down_s),
     ("synced s", lambda r: r.restart and r.restart.all_synced_after_s),
+    ("connected s", lambda r: r.restart and r.restart.all_connected_after_s),
     ("next change ms", lambda r: r.restart and r.restart.next_change_everywhere_ms),
-    ("new connections", lambda r: r.restart and r.restart.new_connections),
     ("failed syncs", lambda r: r.restart and r.restart.failures),
     ("database %", lambda r: _percent(_database_cores(r.restart))),
 ]
