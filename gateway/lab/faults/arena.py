@@ -19,10 +19,12 @@ CERTIFICATE_DAYS = 365
 RESTART_PAUSE_S = 0.3
 RESTART_BOUND_S = 60.0
 
+MAX_STALE_S = 3.0
+"""Below the five seconds after which the cluster stops counting a node: what barriers say is then
+true of nodes that are not counted, too."""
+
 SETTINGS: dict[str, Any] = {
-    # Below the five seconds after which the cluster stops counting a node: what barriers say is
-    # then true of nodes that are not counted, too.
-    "max_stale_s": 3,
+    "max_stale_s": MAX_STALE_S,
     "stale_action": StaleAction.REFUSE,
     "sync_timeout_s": 2,
     "database_connect_timeout_s": 2,

@@ -45,6 +45,7 @@ class Guarantee(StrEnum):
     SURVIVES = "every acknowledged write survives"
     BARRIER = "a barrier that held was true on all nodes"
     MIN_VERSION = "no answer is older than the version asked for"
+    NOT_TOO_OLD = "no node serves what has been outdated for longer than max_stale_s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,7 @@ class _ProbeChecks:
     """Goes through the probes of each process of a node in the order they were sent."""
 
     def __init__(self, history: _History, verdict: Verdict) -> None:
+        self._run = history.run
         self._probes = history.probes
         self._timeline = history.timeline
         self._clock = history.clock()
@@ -209,6 +211,9 @@ class _ProbeChecks:
             yield barrier
         if probe.min_version is not None:
             yield _Bound(Guarantee.MIN_VERSION, probe.min_version, probe)
+        oldest = self._clock.newest_certain(probe.sent_at - self._run.max_stale_s)
+        if oldest:
+            yield _Bound(Guarantee.NOT_TOO_OLD, oldest, self._run)
 
     def _narrowed(self, probe: Probe, spans: list[Span], bound: _Bound) -> list[Span]:
         """Return the spans from the bound on; all of them if none is left, which is a violation."""

@@ -31,8 +31,8 @@ class Run:
     """How the run was made; its first event.
 
     ``began_at`` is the time of day at second 0, as the logs have it. ``nodes`` are those that
-    serve, ``keys`` what each of them is asked for. ``heal_bound_s`` is how long they may take to
-    catch up after the last fault.
+    serve, ``keys`` what each of them is asked for. They refuse requests once they have not synced
+    for ``max_stale_s``, and may take ``heal_bound_s`` to catch up after the last fault.
     """
 
     began_at: str
@@ -42,6 +42,7 @@ class Run:
     faults: list[str]
     nodes: list[str]
     keys: list[str]
+    max_stale_s: float
     heal_bound_s: float
     event: Literal["run"] = "run"
 

@@ -16,7 +16,7 @@ import httpx
 
 from gateway.lab.cluster import LabError
 from gateway.lab.faults import ledger, registers
-from gateway.lab.faults.arena import Arena, Member
+from gateway.lab.faults.arena import MAX_STALE_S, Arena, Member
 from gateway.lab.faults.history import Healed, Recorder, Run, Tables, Values
 from gateway.lab.faults.nemesis import Nemesis, victims
 from gateway.lab.faults.plan import FaultKind, PlannedFault, plan
@@ -119,6 +119,7 @@ class _Run:
                 faults=list(options.faults),
                 nodes=[member.name for member in self._arena.serving],
                 keys=self._keys,
+                max_stale_s=MAX_STALE_S,
                 heal_bound_s=options.heal_bound_s,
             )
         )

@@ -22,6 +22,7 @@ from gateway.lab.faults.history import (
 )
 
 A, B = "services/k", "upstreams/k"
+MAX_STALE_S = 50.0
 HEAL_BOUND_S = 10.0
 HELD = Barrier(applied=2, counted=2, behind=[], unseen=[])
 
@@ -33,6 +34,7 @@ RUN = Run(
     faults=[],
     nodes=["n1", "n2"],
     keys=["k"],
+    max_stale_s=MAX_STALE_S,
     heal_bound_s=HEAL_BOUND_S,
 )
 
@@ -115,6 +117,7 @@ class Cluster:
         self._versions: list[Values] = [{}, dict(self._story.values)]
         self._applied = dict.fromkeys(RUN.nodes, 1)
         self._incarnation = dict.fromkeys(RUN.nodes, 1)
+        self._acknowledged: list[tuple[float, int]] = []
 
     def story(self, steps: int = 40) -> Story:
         """Live for a while; return what can still be told on."""
@@ -141,6 +144,7 @@ class Cluster:
         else:
             story.writes(**values)
         self._versions.append(dict(story.values))
+        self._acknowledged.append((story.now, story.version))
 
     def _apply(self) -> None:
         node = self._dice.choice(RUN.nodes)
@@ -153,6 +157,9 @@ class Cluster:
             min_version = self._dice.randint(1, self._applied[node])
         else:
             min_version = None
+        synced_at = self._story.now + 2 - MAX_STALE_S
+        oldest = [version for at, version in self._acknowledged if at <= synced_at]
+        self._applied[node] = max([self._applied[node], *oldest])
         values = self._versions[self._applied[node]]
         incarnation = self._incarnation[node]
         self._story.shows(

@@ -23,7 +23,7 @@ from gateway.lab.faults.history import (
     Tables,
 )
 
-from .histories import HEAL_BOUND_S, HELD, RUN, A, B, Cluster, Story, probes
+from .histories import HEAL_BOUND_S, HELD, MAX_STALE_S, RUN, A, B, Cluster, Story, probes
 
 # -- each guarantee broken, and nothing else
 
@@ -149,6 +149,13 @@ def an_answer_is_older_than_the_version_asked_for(story: Story) -> list[Event]:
     return story.heals()
 
 
+def an_answer_has_been_outdated_for_too_long(story: Story) -> list[Event]:
+    story.writes(a="1")
+    story.now += MAX_STALE_S
+    story.shows("n1", "0", "0")
+    return story.heals()
+
+
 BROKEN: dict[Guarantee, list[Callable[[Story], list[Event]]]] = {
     Guarantee.NEVER_BACK: [
         a_node_goes_back,
@@ -180,6 +187,7 @@ BROKEN: dict[Guarantee, list[Callable[[Story], list[Event]]]] = {
         a_process_started_after_a_barrier_serves_what_was_before,
     ],
     Guarantee.MIN_VERSION: [an_answer_is_older_than_the_version_asked_for],
+    Guarantee.NOT_TOO_OLD: [an_answer_has_been_outdated_for_too_long],
 }
 
 
@@ -255,6 +263,14 @@ def a_value_comes_again(story: Story) -> list[Event]:
     return story.heals()
 
 
+def an_answer_has_been_outdated_for_as_long_as_allowed(story: Story) -> list[Event]:
+    story.writes(a="1")
+    acknowledged_at = story.now
+    story.now += MAX_STALE_S
+    story.shows("n1", "0", "0", sent_at=acknowledged_at + MAX_STALE_S - 0.001)
+    return story.heals()
+
+
 def a_transaction_writes_a_register_twice(story: Story) -> list[Event]:
     story.commits(2, {A: "1"})
     story.commits(2, {A: "2"})
@@ -298,6 +314,7 @@ def deleting_what_is_not_there_makes_no_version(story: Story) -> list[Event]:
         another_process_begins_further_back,
         an_answer_overtakes_another,
         a_value_comes_again,
+        an_answer_has_been_outdated_for_as_long_as_allowed,
         a_transaction_writes_a_register_twice,
         a_barrier_did_not_hold,
         a_request_was_on_its_way_when_the_barrier_held,
