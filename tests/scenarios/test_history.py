@@ -49,8 +49,7 @@ def check_that_it_was_a_trial(options: Options, verdict: Verdict, tally: Tally) 
     assert len(set(tally.faults) & set(options.faults)) > 3
     assert set(verdict.tested) == set(Guarantee)
     assert min(verdict.tested.values()) >= len(verdict.run.nodes)
-    assert tally.writes[Outcome.OK] > 100
-    assert tally.barriers["held"] > 0
+    assert tally.writes[Outcome.OK] > 20
 
 
 @pytest.mark.timeout(300)

@@ -26,7 +26,7 @@ true of nodes that are not counted, too."""
 SETTINGS: dict[str, Any] = {
     "max_stale_s": MAX_STALE_S,
     "stale_action": StaleAction.REFUSE,
-    "sync_timeout_s": 2,
+    "sync_timeout_s": 5,
     "database_connect_timeout_s": 2,
     "database_statement_timeout_s": 5,
     # So short that a node which was away for some time has to load everything.

@@ -1,7 +1,7 @@
 """Judges a recorded history: which guarantees it breaks, and by which events. Pure.
 
-What a request showed of the registers narrows down which version it was answered from. Each
-guarantee narrows that further; when no version is left, the guarantee is broken.
+What a request showed of the registers narrows down which version it was answered from; when a
+guarantee leaves none of these, it is broken.
 """
 
 from __future__ import annotations
@@ -181,12 +181,15 @@ class _ProbeChecks:
                 if floor is None or bound.version > floor.version:
                     floor = bound
             spans = self._versions_shown(probe)
-            for bound in self._bounds(probe, floor):
-                spans = self._narrowed(probe, spans, bound)
-            if spans:
-                self._note_staleness(probe, spans[-1][1] - 1)
-                lowest = _Bound(Guarantee.NEVER_BACK, spans[0][0], probe)
-                heappush(under_way, (probe.at, number, lowest))
+            if not spans:
+                continue
+            for bound in self._promises(probe):
+                self._left(probe, spans, bound)
+            if floor is not None:
+                spans = self._left(probe, spans, floor) or spans
+            self._note_staleness(probe, spans[-1][1] - 1)
+            lowest = _Bound(Guarantee.NEVER_BACK, spans[0][0], probe)
+            heappush(under_way, (probe.at, number, lowest))
 
     def _versions_shown(self, probe: Probe) -> list[Span]:
         """Return the versions that had all of what a probe saw, as far as they were there yet."""
@@ -203,9 +206,8 @@ class _ProbeChecks:
         self._test(Guarantee.ONE_VERSION, probe, bool(spans), "no version had all of this at once")
         return spans
 
-    def _bounds(self, probe: Probe, floor: _Bound | None) -> Iterator[_Bound]:
-        if floor is not None:
-            yield floor
+    def _promises(self, probe: Probe) -> Iterator[_Bound]:
+        """Yield what binds a probe, whatever other probes saw."""
         barrier = self._barriers.before(probe.sent_at)
         if barrier is not None:
             yield barrier
@@ -215,14 +217,12 @@ class _ProbeChecks:
         if oldest:
             yield _Bound(Guarantee.NOT_TOO_OLD, oldest, self._run)
 
-    def _narrowed(self, probe: Probe, spans: list[Span], bound: _Bound) -> list[Span]:
-        """Return the spans from the bound on; all of them if none is left, which is a violation."""
-        if not spans:
-            return spans
+    def _left(self, probe: Probe, spans: list[Span], bound: _Bound) -> list[Span]:
+        """Return the spans from the bound on; if none is left, that is a violation."""
         left = [(max(begin, bound.version), end) for begin, end in spans if end > bound.version]
         says = f"it is of version {spans[-1][1] - 1} at best, not {bound.version} or newer"
         self._test(bound.guarantee, probe, bool(left), says, bound.because)
-        return left or spans
+        return left
 
     def _test(
         self, guarantee: Guarantee, probe: Probe, holds: bool, says: str, *because: Event

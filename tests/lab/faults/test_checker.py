@@ -156,6 +156,16 @@ def an_answer_has_been_outdated_for_too_long(story: Story) -> list[Event]:
     return story.heals()
 
 
+def an_answer_is_too_old_though_it_may_be_newer_than_the_next(story: Story) -> list[Event]:
+    """The first may be of 1 or 2: that it has to be of 2 is no evidence against the second."""
+    story.writes(a="1")
+    story.shows("n1", "0", "0")
+    story.now += MAX_STALE_S
+    story.events[-1] = replace(story.shows("n1", "0", "0"), key="other", seen={B: "0"})
+    story.shows("n1", "0", "0")
+    return story.heals()
+
+
 BROKEN: dict[Guarantee, list[Callable[[Story], list[Event]]]] = {
     Guarantee.NEVER_BACK: [
         a_node_goes_back,
@@ -187,7 +197,10 @@ BROKEN: dict[Guarantee, list[Callable[[Story], list[Event]]]] = {
         a_process_started_after_a_barrier_serves_what_was_before,
     ],
     Guarantee.MIN_VERSION: [an_answer_is_older_than_the_version_asked_for],
-    Guarantee.NOT_TOO_OLD: [an_answer_has_been_outdated_for_too_long],
+    Guarantee.NOT_TOO_OLD: [
+        an_answer_has_been_outdated_for_too_long,
+        an_answer_is_too_old_though_it_may_be_newer_than_the_next,
+    ],
 }
 
 
