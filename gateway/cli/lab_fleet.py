@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -24,7 +25,7 @@ from gateway.lab.fleet.report import (
     tables,
     write_report,
 )
-from gateway.lab.fleet.run import run
+from gateway.lab.fleet.run import Progress, run
 from gateway.lab.staleness.strategies import Strategy, StrategySyntaxError, parse_strategies
 
 FILE_WIDTH = 120
@@ -80,11 +81,18 @@ def fleet(
     try:
         chosen = cells(_strategies(strategies), parse_sizes(sizes) if sizes else sizes_up_to(nodes))
         with _ProgressBar(console, chosen) as progress:
-            result = asyncio.run(run(chosen, effort, progress))
+            result = asyncio.run(_run(chosen, effort, progress))
     except LabError as error:
         raise CommandError(str(error)) from None
     _show(result, console)
     _write(result, output, console)
+
+
+async def _run(chosen: list[Cell], effort: Effort, progress: Progress) -> FleetResult:
+    """Measure, and clean up when told to end as on Ctrl-C."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
+    return await run(chosen, effort, progress)
 
 
 def _strategies(text: str) -> list[Strategy]:

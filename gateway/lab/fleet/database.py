@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import tempfile
 import time
@@ -15,16 +16,22 @@ from typing import Any
 
 import psutil
 import psycopg
+import structlog
 
 from gateway.lab.cluster import LabError
 from gateway.lab.fleet.writer import NAME as WRITER
 from gateway.store import migrate
-from gateway.store.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from gateway.up.errors import StartError
+from gateway.up.process import Child
 
 ANSWER_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 60.0
+"""More than the server's process allows itself."""
+
 CLOCK_LOOKS = 20
 MEGABYTE = 1_000_000
+
+_log = structlog.get_logger(__name__)
 
 _WORK = """
     SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()
@@ -50,7 +57,7 @@ class Work:
 class FleetDatabase:
     """A database with our schema, and a connection to ask it how it is."""
 
-    def __init__(self, url: str, server: EmbeddedPostgres | None = None) -> None:
+    def __init__(self, url: str, server: Child | None = None) -> None:
         self.url = url
         self._server = server
         self._meter: psycopg.AsyncConnection[Any] | None = None
@@ -95,8 +102,8 @@ class FleetDatabase:
             raise LabError("the database is not the lab's own: it cannot restart it")
         await self.disconnect()
         began_s = time.monotonic()
-        self._server.stop(STOP_TIMEOUT_S)
-        _start(self._server)
+        await self._server.stop(STOP_TIMEOUT_S)
+        await _start(self._server)
         return time.monotonic() - began_s
 
     async def disconnect(self) -> None:
@@ -135,7 +142,7 @@ class FleetDatabase:
 @asynccontextmanager
 async def fleet_database(url: str, max_connections: int) -> AsyncIterator[FleetDatabase]:
     """Open the given database, or a new server of our own if there is none. Raises LabError."""
-    with _server_for(url, max_connections) as (found, server):
+    async with _server_for(url, max_connections) as (found, server):
         await asyncio.to_thread(_migrate, found)
         database = FleetDatabase(found, server)
         try:
@@ -144,26 +151,36 @@ async def fleet_database(url: str, max_connections: int) -> AsyncIterator[FleetD
             await database.disconnect()
 
 
-@contextmanager
-def _server_for(url: str, max_connections: int) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
+@asynccontextmanager
+async def _server_for(url: str, max_connections: int) -> AsyncIterator[tuple[str, Child | None]]:
     if url:
         yield url, None
         return
-    directory = Path(tempfile.mkdtemp(prefix="gateway-fleet-"))
-    directory.chmod(0o711)  # the server, if we are root, passes through as another account
-    server = EmbeddedPostgres(directory / "postgres", max_connections=max_connections)
-    try:
-        yield _start(server), server
-    finally:
-        server.stop(STOP_TIMEOUT_S)
-        shutil.rmtree(directory, ignore_errors=True)
+    with _temporary_directory() as directory:
+        command = ["gateway.lab.fleet.postgres", str(directory / "postgres"), str(max_connections)]
+        log = directory / "postgres.log"
+        server = Child("PostgreSQL", command, os.environ, log, _log.warning, announces=True)
+        try:
+            yield await _start(server), server
+        finally:
+            await server.stop(STOP_TIMEOUT_S)
 
 
-def _start(server: EmbeddedPostgres) -> str:
+async def _start(server: Child) -> str:
     try:
-        return server.start()
-    except EmbeddedPostgresError as error:
+        return await server.start()
+    except StartError as error:
         raise LabError(str(error)) from error
+
+
+@contextmanager
+def _temporary_directory() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="gateway-fleet-"))
+    try:
+        directory.chmod(0o711)  # the server, if we are root, passes through as another account
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _migrate(url: str) -> None:
