@@ -153,7 +153,10 @@ class _Run:
 
     async def _is_served(self, member: Member, key: str) -> bool:
         url = member.node.url("proxy") + registers.request_path(key)
-        return (await self._http.get(url)).is_success
+        try:
+            return (await self._http.get(url)).is_success
+        except httpx.HTTPError:
+            return False
 
     # -- the middle
 
@@ -162,9 +165,9 @@ class _Run:
         options = self._options
         faults = plan(options.seed, options.duration_s, victims(self._arena, options.faults))
         nemesis = Nemesis(self._arena, self._recorder, tell)
-        await asyncio.gather(
-            asyncio.sleep(options.duration_s), nemesis.run(faults, options.duration_s)
-        )
+        async with task_group() as tasks:
+            tasks.create_task(asyncio.sleep(options.duration_s), name="duration")
+            tasks.create_task(nemesis.run(faults, options.duration_s), name="nemesis")
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:
