@@ -280,10 +280,15 @@ class Node:
         """Make sure that the database answers and has the schema this software knows."""
         await self.store.start()
         url = self.settings.database_url.get_secret_value()
+        timeout_s = self.settings.sync_timeout_s
         try:
-            found = await asyncio.to_thread(migrate.check, url)
+            async with asyncio.timeout(timeout_s):
+                found = await asyncio.to_thread(migrate.check, url)
         except migrate.MigrationError as error:
             raise StoreUnavailable(f"{named('database_url')}: {error}") from error
+        except TimeoutError:
+            problem = f"the database does not answer within {timeout_s:g} s"
+            raise StoreUnavailable(f"{named('database_url')}: {problem}") from None
         if found.state is not migrate.SchemaState.UP_TO_DATE:
             raise StartError(found.message)
 

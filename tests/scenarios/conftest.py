@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
+
+from gateway.store import migrate
+from gateway.store.embedded import EmbeddedPostgres
 
 from .nodes import NodeProcess, http_client
 from .upstream import Upstream
 
 StartNodes = Callable[..., Awaitable[list[NodeProcess]]]
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[EmbeddedPostgres]:
+    """A server that may be stopped."""
+    directory = Path(tempfile.mkdtemp(prefix="gateway-outage-"))
+    directory.chmod(0o711)
+    server = EmbeddedPostgres(directory / "postgres", durable=False)
+    try:
+        migrate.upgrade(server.start())
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture

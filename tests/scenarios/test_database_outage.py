@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-
 from gateway.lab.fault_proxy import FaultProxy
-from gateway.store import migrate
 from gateway.store.embedded import EmbeddedPostgres
 
 from .conftest import StartNodes
@@ -28,20 +21,6 @@ SHORT_DEADLINES = ASKS_OFTEN | {
     "database_connect_timeout_s": 1,
     "database_statement_timeout_s": 1,
 }
-
-
-@pytest.fixture
-def own_postgres() -> Iterator[EmbeddedPostgres]:
-    """A server that may be stopped."""
-    directory = Path(tempfile.mkdtemp(prefix="gateway-outage-"))
-    directory.chmod(0o711)
-    server = EmbeddedPostgres(directory / "postgres", durable=False)
-    try:
-        migrate.upgrade(server.start())
-        yield server
-    finally:
-        server.stop()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 async def give_them_something_to_serve(nodes: list[NodeProcess], upstream: Upstream) -> None:
