@@ -76,7 +76,10 @@ async def test_a_strategy_that_trusts_timestamps_is_found_out(
 ) -> None:
     path = [*map(str, broken.publish(tmp_path)), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, path)))
-    options = run([broken.NAME], 0.1, [])
-    verdict, _ = await judged(replace(options, heal_bound_s=2), tmp_path / "history.jsonl")
+    for minutes in (0.1, 0.3, 1.0):  # a busy machine may come to too little in the first ones
+        options = replace(run([broken.NAME], minutes, []), heal_bound_s=2)
+        verdict, _ = await judged(options, tmp_path / "history.jsonl")
+        if Guarantee.ONE_VERSION in verdict.broken:
+            break
     assert Guarantee.ONE_VERSION in verdict.broken
     assert Guarantee.SURVIVES not in verdict.broken  # the database is right, the nodes are wrong

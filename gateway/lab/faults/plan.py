@@ -34,7 +34,7 @@ _LASTS_S: Mapping[FaultKind, tuple[float, float]] = {
     FaultKind.STALL: (0.3, 8.0),
     FaultKind.RESET: (0.0, 0.0),
     FaultKind.DROP_NOTIFY: (1.0, 8.0),
-    FaultKind.RESTART_POSTGRES: (0.0, 3.0),
+    FaultKind.RESTART_POSTGRES: (0.0, 7.0),
     FaultKind.KILL_CONTROL_PLANE: (0.0, 6.0),
 }
 _PEACE_S: Mapping[FaultKind, tuple[float, float]] = {FaultKind.RESTART_POSTGRES: (10.0, 40.0)}
