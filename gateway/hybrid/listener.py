@@ -10,7 +10,7 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from socket import socket
+from socket import MSG_PEEK, socket
 from typing import cast
 
 import structlog
@@ -118,6 +118,9 @@ class ClusterListener:
 
     async def _verified(self, accepted: socket, ip: str) -> ServerConnection | None:
         """Return the connection of a peer that has shown our certificate, None for others."""
+        if not await _speaks(accepted):
+            accepted.close()
+            return None
         connection = self._connection()
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
@@ -127,10 +130,8 @@ class ClusterListener:
                 ssl_handshake_timeout=OPEN_TIMEOUT_S,
                 ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
             )
-        except ssl.SSLError as error:
+        except OSError as error:  # which TLS errors are
             self._complaints.say("peer refused at the cluster listener", ip, _why(error))
-            return None
-        except OSError:  # it went away, or said nothing in time
             return None
         if not self._pair.is_shown_by(connection.transport.get_extra_info("ssl_object")):
             self._complaints.say("peer refused at the cluster listener", ip, _ANOTHER)
@@ -164,6 +165,7 @@ def _refuse_other_paths(connection: ServerConnection, request: Request) -> Respo
 
 _FULL = f"there are {MOST_CONNECTIONS} connections already"
 _ANOTHER = "it shows another certificate than ours: give it the same pair"
+_GONE = "it went away during the TLS handshake: a data plane says why in its log"
 _TAKES_ANOTHER = "it does not take our certificate: give it the same pair"
 
 _REASONS = {
@@ -176,5 +178,21 @@ _REASONS = {
 }
 
 
-def _why(error: ssl.SSLError) -> str:
-    return _REASONS.get(error.reason or "", f"TLS failed: {error.reason or error}")
+def _why(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return _REASONS.get(error.reason or "", f"TLS failed: {error.reason or error}")
+    return _GONE
+
+
+async def _speaks(accepted: socket) -> bool:
+    """Wait until a peer says something; those that only look whether the port is open do not."""
+    loop, has_spoken = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(accepted, has_spoken.set)
+    try:
+        async with asyncio.timeout(OPEN_TIMEOUT_S):
+            await has_spoken.wait()
+        return bool(accepted.recv(1, MSG_PEEK))
+    except OSError:  # it was reset, or the time is over
+        return False
+    finally:
+        loop.remove_reader(accepted)
