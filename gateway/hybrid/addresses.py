@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from gateway.settings import named
@@ -39,9 +40,11 @@ def parse_labels(text: str) -> dict[str, str]:
     return labels
 
 
+_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9A-Za-z._-]+)):([0-9]{1,5})")
+
+
 def _address(text: str) -> Address:
-    host, _, port = text.rpartition(":")
-    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65_536:
+    found = _ADDRESS.fullmatch(text)
+    if found is None or not 0 < int(found[3]) < 65_536:
         raise ValueError(f"{named('control_planes')}: must be host:port,host:port, not {text!r}")
-    return Address(host, int(port))
+    return Address(found[1] or found[2], int(found[3]))
