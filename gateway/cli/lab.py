@@ -11,13 +11,6 @@ from gateway.cli.lab_staleness import staleness
 app = typer.Typer(
     help="Measure what a cluster promises.", no_args_is_help=True, rich_markup_mode=None
 )
-
-
-@app.callback()
-def _group() -> None:
-    """Keep a single command a sub-command."""
-
-
-app.command()(fleet)
 app.command()(staleness)
 app.command()(faults)
+app.command()(fleet)

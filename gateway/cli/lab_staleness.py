@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,7 +109,11 @@ def staleness(
     console = Console()
     if not console.is_terminal:
         console.width = FILE_WIDTH
-    with _complaining(), _ProgressBars(console, plan.changes) as progress:
+    with (
+        _complaining(),
+        _terminated_as_by_ctrl_c(),
+        _ProgressBars(console, plan.changes) as progress,
+    ):
         result = asyncio.run(run(plan, progress))
     _show(result, console)
     _write(result, output, console)
@@ -146,6 +151,16 @@ def _complaining() -> Iterator[None]:
         yield
     except LabError as error:
         raise CommandError(str(error)) from None
+
+
+@contextmanager
+def _terminated_as_by_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM, too, end the run in order: a running cluster is to be left as it was."""
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _ProgressBars:

@@ -54,6 +54,7 @@ async def own_cluster(
             upstream_url=upstream.url,
             nodes=len(cluster.nodes),
             status={node.name: Origin.of(node.url("status")) for node in cluster.nodes},
+            checked=[node.name for node in probed],
             database_url=cluster.database_url,
         )
 
@@ -66,14 +67,16 @@ async def running_cluster(
 
     Status listeners are asked for their counts if they are given.
     """
+    status = {str(origin): origin for origin in map(Origin.of, status_urls)}
     async with EchoUpstream() as upstream:
         yield Target(
             admin=Origin.of(admin_url),
             probed={str(origin): origin for origin in map(Origin.of, proxy_urls)},
             upstream_url=upstream_url or upstream.url,
             load_upstream_url=upstream_url,
-            nodes=len(status_urls),
-            status={str(origin): origin for origin in map(Origin.of, status_urls)},
+            nodes=len(status),
+            status=status,
+            checked=list(status),
         )
 
 

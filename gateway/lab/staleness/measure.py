@@ -63,7 +63,7 @@ async def measure(
         changes=tuple(measured),
         idle=counted(quiet, before, target.nodes),
         busy=counted(before, after, target.nodes),
-        own_windows=windows_between(before, after, target.probed),
+        own_windows=windows_between(before, after, target.checked),
     )
 
 

@@ -96,9 +96,8 @@ def windows_between(before: Reading, after: Reading, names: Iterable[str]) -> di
     """Return the growth of the windows' histogram, of the named nodes together."""
     growth: Counter[float] = Counter()
     for name in names:
-        if name in after.nodes:
-            growth.update(after.nodes[name].windows)
-            growth.subtract(before.nodes[name].windows)
+        growth.update(after.nodes[name].windows)
+        growth.subtract(before.nodes[name].windows)
     return dict(growth)
 
 

@@ -23,7 +23,8 @@ HEADINGS = (
 LEGEND = """\
 p50 to max: stale window in ms, from the acknowledged write to the first fresh answer of a node.
 stale answers: per change and node, of a client that asks every so many ms.
-queries/s: transactions in the database, per node: without changes, and while they are made.
+queries/s: transactions in the database, per node, without changes and while they are made; of a
+  cluster that runs already, its nodes' questions for a newer version.
 own p50: the nodes' own stale window in ms, estimated from their histograms."""
 
 

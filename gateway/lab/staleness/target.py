@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from gateway.lab.staleness.wire import Origin
@@ -12,10 +12,11 @@ from gateway.lab.staleness.wire import Origin
 class Target:
     """Where to write, whom to probe, whom to ask what it has counted.
 
-    ``probed`` and ``status`` are by name of node. ``upstream_url`` is where the cluster reaches the
-    upstream of what is probed, ``load_upstream_url`` that of the load; if empty, the load brings
-    one. ``nodes`` counts the nodes that share the database's work. ``database_url`` is empty where
-    the database is out of reach.
+    ``probed`` and ``status`` are by name of node; ``checked`` names those in ``status`` whose own
+    view of the stale window is to be compared with the outside. ``upstream_url`` is where the
+    cluster reaches the upstream of what is probed, ``load_upstream_url`` that of the load; if
+    empty, the load brings one. ``nodes`` counts the nodes that share the database's work.
+    ``database_url`` is empty where the database is out of reach.
     """
 
     admin: Origin
@@ -23,5 +24,6 @@ class Target:
     upstream_url: str
     nodes: int
     status: Mapping[str, Origin] = field(default_factory=dict)
+    checked: Collection[str] = ()
     database_url: str = ""
     load_upstream_url: str = ""

@@ -108,6 +108,7 @@ async def test_a_running_cluster_is_measured_and_left_as_it_was(database_url: st
         assert set(strategy.nodes) == {first.addresses["proxy"], second.addresses["proxy"]}
         assert strategy.busy.questions > 0
         assert strategy.busy.transactions is None
+        assert strategy.own_windows[float("inf")] > 0
         await nothing_is_left(http, first.url("admin"))
 
 
