@@ -22,6 +22,7 @@ from gateway.lab.fleet.report import (
     FleetResult,
     can_plot,
     complaints,
+    record,
     tables,
     write_report,
 )
@@ -57,6 +58,12 @@ def fleet(
     output: Annotated[Path, typer.Option(metavar="DIR", help="Where results and plot go.")] = Path(
         "gateway-fleet"
     ),
+    record_in: Annotated[
+        Path | None,
+        typer.Option(
+            "--record", metavar="PAGE", help="Also put tables and plot into this Markdown page."
+        ),
+    ] = None,
     database_url: Annotated[
         str,
         typer.Option(
@@ -86,6 +93,17 @@ def fleet(
         raise CommandError(str(error)) from None
     _show(result, console)
     _write(result, output, console)
+    if record_in:
+        _record(result, record_in)
+
+
+def _record(result: FleetResult, page: Path) -> None:
+    try:
+        record(result, page)
+    except OSError as error:
+        raise CommandError(f"--record: cannot write {page}: {error.strerror}") from None
+    except ValueError as error:
+        raise CommandError(f"--record: {error}") from None
 
 
 async def _run(chosen: list[Cell], effort: Effort, progress: Progress) -> FleetResult:

@@ -18,6 +18,8 @@ from gateway import __version__
 from gateway.lab.fleet.figures import CellResult, Load, Restart
 from gateway.lab.fleet.plan import cores
 
+BEGIN, END = "<!-- figures: written by gateway lab fleet -->", "<!-- end of figures -->"
+PLOT = "fleet.svg"
 HINT = "for the plot: pip install 'gateway-cluster[lab]'"
 LEGENDS = {
     "Load of PostgreSQL": """\
@@ -71,18 +73,38 @@ def write_report(result: FleetResult, directory: Path) -> list[Path]:
         "result.md": "\n".join(_markdown(result)) + "\n",
     }
     if can_plot():
-        from gateway.lab.fleet.plot import plot  # noqa: PLC0415 - an optional dependency
-
-        texts["fleet.svg"] = plot(result.cells)
+        texts[PLOT] = _plot(result.cells)
     for name, text in texts.items():
         (directory / name).write_text(text)
     _write_csv(result.cells, directory / "result.csv")
     return [directory / name for name in (*texts, "result.csv")]
 
 
+def record(result: FleetResult, page: Path) -> None:
+    """Put the tables between the two marks of a page, and the plot beside it: img/fleet.svg.
+
+    Raises OSError, and ValueError if the page has no marks.
+    """
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"{page} has no lines '{BEGIN}' and '{END}'")
+    tables_text = "\n".join(_markdown(result)).strip()
+    page.write_text(f"{before}{BEGIN}\n\n{tables_text}\n\n{END}{after}")
+    if can_plot():
+        (page.parent / "img").mkdir(exist_ok=True)
+        (page.parent / "img" / PLOT).write_text(_plot(result.cells))
+
+
 def can_plot() -> bool:
     """Tell whether matplotlib is there."""
     return importlib.util.find_spec("matplotlib") is not None
+
+
+def _plot(results: Sequence[CellResult]) -> str:
+    from gateway.lab.fleet.plot import plot  # noqa: PLC0415 - an optional dependency
+
+    return plot(results)
 
 
 def _complaints(result: CellResult) -> Iterator[str]:

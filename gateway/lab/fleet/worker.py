@@ -10,7 +10,7 @@ import asyncio
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
 from pydantic import SecretStr
@@ -59,7 +59,7 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         self._stall_s = 0.0
         self._ended = 0
-        self._last_end: str | None = None
+        self._last_error: str | None = None
 
     def start(self, within_s: float) -> None:
         """Start the nodes one after the other."""
@@ -96,11 +96,13 @@ class Worker:
             await node.run(after_s)
         except Exception as error:  # noqa: BLE001 - what ends a node is what we are here to see
             self._ended += 1
-            self._last_end = f"{type(error).__name__}: {error}"
+            self._last_error = f"{type(error).__name__}: {error}"
             _log.exception("a simulated node ended by itself", node=node.settings.node_name)
 
     def _state(self) -> FleetState:
         syncs = [node.sync for node in self._nodes]
+        errors = (sync.last_error for sync in syncs if sync.last_error)
+        self._last_error = next(errors, self._last_error)  # a node forgets it with its next success
         applied = (None if sync.applied is None else sync.applied.version for sync in syncs)
         return FleetState(
             synced=sum(node.is_synced for node in self._nodes),
@@ -110,7 +112,7 @@ class Worker:
             stall_s=self._stall_s,
             ended=self._ended,
             failures=sum(sync.failures for sync in syncs),
-            last_error=self._last_end or _last_error(self._nodes),
+            last_error=self._last_error,
         )
 
 
@@ -127,10 +129,6 @@ def _settings(order: Order, name: str) -> NodeSettings:
     return read_settings(
         NodeSettings, **given | {"database_url": SecretStr(given.get("database_url", ""))}
     )
-
-
-def _last_error(nodes: Sequence[SimulatedNode]) -> str | None:
-    return next((node.sync.last_error for node in nodes if node.sync.last_error), None)
 
 
 async def _leave(node: SimulatedNode, door: asyncio.Semaphore) -> None:

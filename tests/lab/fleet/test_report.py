@@ -13,7 +13,16 @@ import pytest
 from rich.console import Console
 
 from gateway.lab.fleet.figures import CellResult
-from gateway.lab.fleet.report import FleetResult, can_plot, complaints, tables, write_report
+from gateway.lab.fleet.report import (
+    BEGIN,
+    END,
+    FleetResult,
+    can_plot,
+    complaints,
+    record,
+    tables,
+    write_report,
+)
 
 from .making import load, restart, result
 
@@ -94,6 +103,26 @@ def test_the_markdown_has_one_table_line_per_cell(tmp_path: Path) -> None:
     assert sum(line.startswith("| notify | 1,000 |") for line in lines) == 2
     tabular = [line for line in lines if line.startswith("|")]
     assert {line.count("|") for line in tabular[:4]} == {tabular[0].count("|")}
+
+
+def test_a_page_gets_the_figures_of_the_last_run_between_its_marks(tmp_path: Path) -> None:
+    page = tmp_path / "scaling.md"
+    page.write_text(f"# Before\n{BEGIN}\nold\n{END}\n# After\n")
+    for strategy in ("poll:1s", "notify"):
+        record(run(result(strategy)), page)
+    text = page.read_text()
+    assert text.startswith("# Before\n")
+    assert text.endswith(f"{END}\n# After\n")
+    assert "old" not in text
+    assert (text.count("| poll:1s |"), text.count("| notify |")) == (0, 2)
+
+
+def test_a_page_without_marks_is_left_as_it_is(tmp_path: Path) -> None:
+    page = tmp_path / "scaling.md"
+    page.write_text("# Mine\n")
+    with pytest.raises(ValueError, match="has no lines"):
+        record(run(result()), page)
+    assert page.read_text() == "# Mine\n"
 
 
 @pytest.mark.skipif(not can_plot(), reason="needs matplotlib")
