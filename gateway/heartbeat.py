@@ -34,6 +34,12 @@ def alive_for_s(settings: NodeSettings) -> float:
     return ALIVE_HEARTBEATS * settings.heartbeat_interval_s
 
 
+def _silence_s(settings: NodeSettings) -> float:
+    """Return after how long without a heartbeat a node must take itself for given up."""
+    alive_s = alive_for_s(settings)
+    return min(alive_s, settings.max_stale_s) if settings.max_stale_s else alive_s
+
+
 class Registry(Protocol):
     """Where heartbeats go: the database, or a data plane's control plane."""
 
@@ -57,6 +63,7 @@ class Pulse:
         self._registry = registry
         self._node = node
         self._interval_s = node.settings.heartbeat_interval_s
+        self._silence_s = _silence_s(node.settings)
         self._applied = asyncio.Event()
         self._has_joined = False
         self._failing = False
@@ -94,7 +101,7 @@ class Pulse:
             self._failing = True
             return False
         self._failing = False
-        self._node.sync.last_reported = began
+        self._node.sync.note_reported(began, self._silence_s)
         return True
 
     def _heartbeat(self) -> Heartbeat:

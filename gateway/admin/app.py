@@ -30,7 +30,7 @@ from gateway.store.store import Store
 
 def create_app(store: Store, node: NodeFacts) -> Starlette:
     """Return the app; it writes through ``store`` and tells what ``node`` knows."""
-    barrier = Barrier(store, alive_for_s(node.settings))
+    barrier = Barrier(store, alive_for_s(node.settings), node.sync.in_touch_s)
     paths = _entity_paths(store, node.settings.admin_body_limit_bytes)
     paths |= NodeResource(store, node).paths()
     paths |= ClusteringResource(DataPlaneTable(store), node.settings).paths()

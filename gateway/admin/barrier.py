@@ -5,14 +5,16 @@ headers tell. A node enters the cluster's list before it loads, and reports only
 when all live ones have reported the version, a request to any of them meets it.
 
 Not counted is who has not been heard of for some heartbeats: killed, or cut off. One that is only
-cut off may still serve what is old; `max_stale_s` with `stale_action=refuse` keeps it from that.
+cut off may still serve what is old; `max_stale_s` with `stale_action=refuse` keeps it from that. A
+node that has itself been out of touch counts all for a while: the others may have been as well.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -69,7 +71,7 @@ class Propagation:
 
     @classmethod
     def of(cls, members: Sequence[Member], version: int, alive_s: float) -> Propagation:
-        """Judge each member; who was seen within ``alive_s`` counts."""
+        """Judge each member; who was heard of within ``alive_s`` counts."""
         live = [member for member in members if member.age_s <= alive_s]
         return cls(
             there=[member.name for member in live if member.serves(version)],
@@ -89,11 +91,16 @@ class Propagation:
 
 
 class Barrier:
-    """Waits for the cluster; all who wait at the same time share the questions to the database."""
+    """Waits for the cluster; all who wait at the same time share the questions to the database.
 
-    def __init__(self, store: Store, alive_s: float) -> None:
+    :param alive_s: how long after its last heartbeat a node counts.
+    :param in_touch_s: for how long this node has been in touch itself.
+    """
+
+    def __init__(self, store: Store, alive_s: float, in_touch_s: Callable[[], float]) -> None:
         self._store = store
         self._alive_s = alive_s
+        self._in_touch_s = in_touch_s
         self._look: asyncio.Task[list[Member]] | None = None
         self._next_look: asyncio.Task[list[Member]] | None = None
 
@@ -104,7 +111,7 @@ class Barrier:
         try:
             while True:
                 members = await self._members()
-                propagation = Propagation.of(members, version, self._alive_s)
+                propagation = Propagation.of(members, version, self._counted_s())
                 left_s = deadline - loop.time()
                 if not propagation.behind or left_s <= 0:
                     return propagation.headers()
@@ -113,6 +120,10 @@ class Barrier:
         except StoreError as error:
             _log.warning("no telling how far a write has got", version=version, error=str(error))
             return {PROPAGATION_HEADER: "unknown"}
+
+    def _counted_s(self) -> float:
+        """Return how long ago a node may have been heard of to count."""
+        return self._alive_s if self._in_touch_s() > self._alive_s else math.inf
 
     async def _members(self) -> list[Member]:
         """Return the members as the database shows them, asked after this call.

@@ -29,7 +29,8 @@ class SyncStatus:
     """State and counters since the start of the node.
 
     ``last_success`` and ``last_reported`` are by ``time.monotonic``: when the last sync that came
-    to an end, and the last heartbeat that arrived, were begun. ``last_propagation_s`` is the stale
+    to an end, and the last heartbeat that arrived, were begun. ``returned_at`` is when a heartbeat
+    arrived after a silence, the first one included. ``last_propagation_s`` is the stale
     window as the node sees it: from the commit of the oldest change of an apply to the end of that
     apply, on the database's clock; None before the first one. ``observe_apply`` gets each apply's
     duration and propagation, None where everything was loaded and nothing can be said of single
@@ -44,6 +45,7 @@ class SyncStatus:
     seen_version: int | None = None
     last_success: float | None = None
     last_reported: float | None = None
+    returned_at: float | None = None
     last_error: str | None = None
     syncs: int = 0
     applies: int = 0
@@ -67,8 +69,25 @@ class SyncStatus:
         """Return for how long this node may have been behind, in seconds; infinity if always.
 
         As long as since its last sync, or since the cluster last heard of it if that is longer:
-        writes that wait for the cluster stop waiting for a node that is not heard of.
+        writes that wait for the cluster stop waiting for a node that is not heard of. Until it is
+        heard of again they have not waited for it, so what was synced before that does not count.
         """
-        if self.last_success is None or self.last_reported is None:
+        if self.last_success is None or self.last_reported is None or self.returned_at is None:
+            return math.inf
+        if self.last_success < self.returned_at:
             return math.inf
         return time.monotonic() - min(self.last_success, self.last_reported)
+
+    def note_reported(self, began: float, silence_s: float) -> None:
+        """Note that a heartbeat has arrived that was ``began`` then.
+
+        :param silence_s: after so long without one, the cluster may have given this node up.
+        """
+        now = time.monotonic()
+        if self.last_reported is None or now - self.last_reported > silence_s:
+            self.returned_at = now
+        self.last_reported = began
+
+    def in_touch_s(self) -> float:
+        """Return for how long the cluster has heard of this node without a silence, in seconds."""
+        return 0.0 if self.returned_at is None else time.monotonic() - self.returned_at

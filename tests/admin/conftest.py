@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -35,9 +36,10 @@ class StandingNode:
 
     settings: NodeSettings
     identity: NodeIdentity = field(default_factory=identity)
+    disk_copy: None = None
     draining: bool = False
     sync: SyncStatus = field(
-        default_factory=lambda: SyncStatus(strategy="poll", state=SyncState.SYNCED)
+        default_factory=lambda: SyncStatus("poll", SyncState.SYNCED, returned_at=-math.inf)
     )
 
     def connections(self) -> ConnectionCounts:

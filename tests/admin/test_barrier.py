@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -162,6 +164,21 @@ async def test_a_node_that_is_not_heard_of_is_named_but_not_waited_for(
     assert response.headers["X-Gateway-Propagation-Unseen"] == "dead"
 
 
+async def test_a_node_that_was_out_of_touch_counts_those_it_has_not_heard_of_yet(
+    client: httpx.AsyncClient, node: StandingNode, store: Store, database_url: str
+):
+    """After an outage of the database, nobody has been heard of for long."""
+    await store.join(beat("back soon", 0))
+    await run_sql(database_url, "UPDATE nodes SET last_seen_at = now() - interval '6 s'")
+    node.sync.returned_at = time.monotonic()
+    response = await client.post("/services?wait=cluster&timeout=0", json={"host": "h"})
+    assert response.headers["X-Gateway-Propagation"] == "0/1"
+    assert response.headers["X-Gateway-Propagation-Behind"] == "back soon"
+    node.sync.returned_at = time.monotonic() - ALIVE_S - 1
+    response = await client.post("/services?wait=cluster&timeout=0", json={"host": "h"})
+    assert response.headers["X-Gateway-Propagation-Unseen"] == "back soon"
+
+
 async def test_control_planes_do_not_count_and_data_planes_do(
     client: httpx.AsyncClient, store: Store, database_url: str
 ):
@@ -228,7 +245,7 @@ async def test_those_who_wait_share_the_questions():
             return [Member("a", 0, 7)]
 
     store: Any = Members()
-    barrier = Barrier(store, ALIVE_S)
+    barrier = Barrier(store, ALIVE_S, lambda: math.inf)
     waiting = [asyncio.create_task(barrier.wait(7, 60))]
     while not store.asked:  # noqa: ASYNC110 - a turn of the loop
         await asyncio.sleep(0)

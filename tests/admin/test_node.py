@@ -94,6 +94,8 @@ async def test_the_endpoints_are_listed(client: Client):
         "data": [
             "/",
             "/cluster",
+            "/clustering/data-planes",
+            "/clustering/status",
             "/endpoints",
             "/routes",
             "/routes/{routes}",

@@ -66,6 +66,7 @@ async def test_with_a_limit_a_node_that_is_out_of_touch_is_not_ready(
 ):
     node.load(1)
     node.sync.last_reported = time.monotonic()
+    node.sync.returned_at = node.sync.last_reported - 60
     node.settings = NodeSettings(max_stale_s=30)
     assert await ready(client) == (200, "ready")
     setattr(node.sync, lacking, time.monotonic() - 31)
