@@ -42,7 +42,7 @@ from gateway.status.app import create_app as create_status_app
 from gateway.status.facts import BadEntity, ConnectionCounts, NodeIdentity
 from gateway.store import migrate
 from gateway.store.errors import StoreError, StoreUnavailable
-from gateway.store.source import DatabaseSource
+from gateway.store.replica import ReplicaSource
 from gateway.store.store import Store
 from gateway.sync.loop import SyncLoop
 from gateway.sync.registry import StrategyError, create_strategy
@@ -227,7 +227,7 @@ class Node:
 
     def _make_source(self, brought: Source | None) -> Source:
         """Return where versions come from: the database, or what the strategy has brought."""
-        source = brought or DatabaseSource(self.settings)
+        source = brought or ReplicaSource.of(self.settings, lambda: self.sync.applied)
         return source if self.disk_copy is None else CopiedSource(source, self.disk_copy)
 
     def _take_signals(self) -> None:
