@@ -125,8 +125,7 @@ class ControlPlaneLink:
     async def forget(self, node_id: UUID) -> None:
         """Leave the cluster. Raises StoreUnavailable."""
         del node_id  # we have introduced nobody but ourselves
-        if self._line is not None:
-            await self._line.leave()
+        await (await self.line()).leave()
 
     # -- opening
 

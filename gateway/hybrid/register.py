@@ -136,6 +136,7 @@ class Register:
                 await self._write_noted()
                 await asyncio.sleep(GAP_S)
         finally:
+            _answer(self._written, _stopping())
             housekeeping.cancel()
             await asyncio.wait({housekeeping})
 
@@ -144,7 +145,7 @@ class Register:
         self._due.clear()
         self._noted.clear()
         self._written = None
-        error: StoreError | None = StoreUnavailable("the control plane is stopping")
+        error: StoreError | None = _stopping()
         try:
             async with self._turn:
                 for start in range(0, len(noted), MOST_PER_WRITE):
@@ -153,8 +154,7 @@ class Register:
         except StoreError as problem:
             error = problem
         finally:
-            if written is not None:
-                written.set_result(error)
+            _answer(written, error)
 
     def _reports(self, data_planes: Iterable[DataPlane]) -> list[DataPlaneReport]:
         now = time.monotonic()
@@ -196,6 +196,15 @@ class Register:
             rows += page
         self._table_facts = [_facts_of_row(row) for row in rows]
         self._table_read_at = began
+
+
+def _answer(written: asyncio.Future[StoreError | None] | None, error: StoreError | None) -> None:
+    if written is not None:
+        written.set_result(error)
+
+
+def _stopping() -> StoreError:
+    return StoreUnavailable("the control plane is stopping")
 
 
 def _facts(data_plane: DataPlane, now: float) -> DataPlaneFacts:

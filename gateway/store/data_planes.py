@@ -116,17 +116,19 @@ _REPORT = text("""
         name = excluded.name,
         ip = excluded.ip,
         software_version = excluded.software_version,
-        last_seen_at = excluded.last_seen_at,
+        last_seen_at = greatest(known.last_seen_at, excluded.last_seen_at),
         applied_version = excluded.applied_version,
         applied_committed_at = excluded.applied_committed_at,
         sync_status = excluded.sync_status,
         labels = excluded.labels,
         cert_expires_at = excluded.cert_expires_at,
         control_plane_id = excluded.control_plane_id
-    WHERE excluded.last_seen_at >= known.last_seen_at
+    WHERE known.control_plane_id = excluded.control_plane_id
+        OR known.last_seen_at <= excluded.last_seen_at
 """)
-"""One JSON text, however many rows. Their order keeps two control planes from a deadlock, and what
-was heard earlier never replaces what another control plane has heard since."""
+"""One JSON text, however many rows. Their order keeps two control planes from a deadlock. What was
+heard earlier does not replace what another control plane has heard since; the writes of the same
+one are in order, while times of arrival are blurred by how long each was on its way."""
 
 _PURGE = text("""
     DELETE FROM data_planes WHERE id IN (

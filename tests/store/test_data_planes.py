@@ -73,6 +73,17 @@ async def test_what_was_heard_earlier_never_replaces_what_was_heard_later(
     assert row.age_s < 5.0
 
 
+async def test_writes_of_one_control_plane_all_count_however_long_they_took(
+    table: DataPlaneTable,
+) -> None:
+    report = a_report()
+    await table.write([report])
+    await table.write([replace(report, applied_version=7, heard_ago_s=5.0)])
+    (row,) = (await table.page(10)).rows
+    assert row.applied_version == 7
+    assert row.age_s < 5.0
+
+
 async def test_two_control_planes_write_the_same_rows_without_a_deadlock(
     table: DataPlaneTable,
 ) -> None:
