@@ -36,7 +36,7 @@ DEADLINE_S = 30.0
 """For one answer of the disk."""
 
 PATIENCE_S = 5.0
-"""How long the disk may hold up one load, all in all."""
+"""How long the disk may hold up one load, besides as long as the load takes without it."""
 
 FAREWELL_S = 5.0
 """How long closing waits for what is still to be written."""
@@ -232,7 +232,8 @@ class Recording:
         self._held_rows = 0
         self._ahead: deque[asyncio.Future[VersionMark | None]] = deque()
         self._has_begun = False
-        self._patience_s = PATIENCE_S
+        self._began = time.monotonic()
+        self._waited_s = 0.0
         self._is_over = False
 
     async def add(self, batch: Batch) -> None:
@@ -266,8 +267,9 @@ class Recording:
     async def _wait_for_the_disk(self) -> None:
         while len(self._ahead) > PIECES_AHEAD:
             began = time.monotonic()
-            await asyncio.wait({self._ahead[0]}, timeout=self._patience_s)
-            self._patience_s -= time.monotonic() - began
+            patience_s = PATIENCE_S + (began - self._began) - 2 * self._waited_s
+            await asyncio.wait({self._ahead[0]}, timeout=patience_s)
+            self._waited_s += time.monotonic() - began
             if not self._ahead.popleft().done():
                 self.give_up()
                 return

@@ -13,7 +13,7 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -55,8 +55,12 @@ _CREATE_FACTS = """
 _CREATE_ROWS = """
     CREATE TABLE rows (kind TEXT, id TEXT, row BLOB, PRIMARY KEY (kind, id)) WITHOUT ROWID
 """
-_FIND = "SELECT row FROM rows WHERE kind = ? AND id = ?"
-_DELETE = "DELETE FROM rows WHERE kind = ? AND id = ?"
+_FIND = "SELECT id, row FROM rows WHERE kind = ? AND id IN ({})"
+_DELETE = "DELETE FROM rows WHERE kind = ? AND id IN ({})"
+_INSERT = "INSERT INTO rows VALUES {}"
+_AT_ONCE = 100
+"""Rows per statement: for each one the thread may have to queue for the interpreter."""
+
 _PAGE = "SELECT id, row FROM rows WHERE kind = ? AND id > ? ORDER BY id LIMIT ?"
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 """What SQLite says of a damaged file; its general error too, as our statements are right."""
@@ -226,11 +230,14 @@ class DiskFile:
 
     def put(self, batch: Batch) -> None:
         """Write a batch into the version that has begun."""
-        connection = self._must_have_begun()
+        self._must_have_begun()
         with self._safely():
             if not self._is_anew:
-                self._remove(batch.table, (*(row["id"] for row in batch.rows), *batch.deleted))
-            connection.executemany("INSERT INTO rows VALUES (?, ?, ?)", self._encoded(batch))
+                ids = [str(row["id"]) for row in batch.rows] + list(map(str, batch.deleted))
+                for some_ids in _portions(ids):
+                    self._remove(batch.table, some_ids)
+            for some_rows in _portions(batch.rows):
+                self._insert(batch.table, some_rows)
 
     def commit(self, mark: VersionMark) -> None:
         """End the version; from now on the file holds it."""
@@ -254,24 +261,26 @@ class DiskFile:
             self._execute("ROLLBACK")
             self._digest = self._committed_digest
 
-    def _must_have_begun(self) -> sqlite3.Connection:
+    def _must_have_begun(self) -> None:
         if self._connection is None or not self._connection.in_transaction:
             raise OutOfStepError(f"{self.path}: no version has begun")
-        return self._connection
 
-    def _remove(self, table: str, ids: Iterable[Any]) -> None:
-        for id_ in _unhurried(map(str, ids)):
-            found = self._execute(_FIND, table, id_).fetchone()
-            if found is not None:
-                self._execute(_DELETE, table, id_)
-                self._digest = (self._digest - _row_digest(table, id_, found[0])) % _DIGESTS
+    def _remove(self, table: str, ids: Sequence[str]) -> None:
+        places = ",".join("?" * len(ids))
+        found = self._execute(_FIND.format(places), table, *ids).fetchall()
+        self._execute(_DELETE.format(places), table, *ids)
+        removed = sum(_row_digest(table, id_, row) for id_, row in _unhurried(found))
+        self._digest = (self._digest - removed) % _DIGESTS
 
-    def _encoded(self, batch: Batch) -> Iterator[tuple[str, str, bytes]]:
-        table = batch.table
-        for row in _unhurried(batch.rows):
+    def _insert(self, table: str, rows: Sequence[Row]) -> None:
+        values: list[str | bytes] = []
+        added = 0
+        for row in _unhurried(rows):
             id_, text = str(row["id"]), to_text(encode_row(table, row)).encode()
-            self._digest = (self._digest + _row_digest(table, id_, text)) % _DIGESTS
-            yield table, id_, text
+            values += (table, id_, text)
+            added += _row_digest(table, id_, text)
+        self._execute(_INSERT.format(",".join(["(?,?,?)"] * len(rows))), *values)
+        self._digest = (self._digest + added) % _DIGESTS
 
     def _write_facts(self, mark: VersionMark | None) -> None:
         facts = {
@@ -336,6 +345,10 @@ def _digest_of(data: bytes) -> bytes:
 
 def _row_digest(table: str, id_: str, row: bytes) -> int:
     return int.from_bytes(_digest_of(f"{table}\0{id_}\0".encode() + row))
+
+
+def _portions(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE))
 
 
 def _unhurried(items: Iterable[T]) -> Iterator[T]:
