@@ -66,8 +66,7 @@ def _table(result: Result) -> str:
 
 
 def _figure(name: str, svg: str) -> str:
-    # Without its XML declaration an SVG may stand in HTML as it is. Ids that plots have in common
-    # name the same shapes, drawn by the same program.
+    # Without its XML declaration an SVG may stand in HTML as it is.
     drawing = svg[svg.index("<svg") :]
     return (
         f'<figure id="{name}">{drawing}<figcaption>{escape(CAPTIONS[name])}</figcaption></figure>'

@@ -31,7 +31,6 @@ BEFORE_SHARE = 0.2
 
 _STYLE: Any = {
     "svg.fonttype": "none",
-    "svg.hashsalt": "gateway",
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -50,13 +49,15 @@ def plots(result: Result) -> dict[str, str]:
         "timeline": _timeline,
         "interval": _interval,
     }
-    with mpl.rc_context(_STYLE):
-        return {name: _svg(draw(result)) for name, draw in drawn.items()}
+    return {name: _svg(name, draw, result) for name, draw in drawn.items()}
 
 
-def _svg(figure: Figure) -> str:
-    text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": "gateway lab"})
+def _svg(name: str, draw: Callable[[Result], Figure], result: Result) -> str:
+    # The salt makes ids differ between plots, which may stand in one page, but not between runs.
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
+        figure = draw(result)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": "gateway lab"})
     return text.getvalue()
 
 
