@@ -87,7 +87,7 @@ class FaultProxy:
         """Reset all connections, as a firewall that has forgotten them; new ones pass."""
         for writer in self._writers:
             opened: socket.socket = writer.get_extra_info("socket")
-            if opened.family != socket.AF_UNIX:
+            if opened.family != socket.AF_UNIX and not writer.is_closing():
                 opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             writer.transport.abort()
 

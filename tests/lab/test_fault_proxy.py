@@ -6,6 +6,7 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from socket import SO_LINGER, SOL_SOCKET
 
 import psycopg
 import pytest
@@ -116,6 +117,22 @@ async def test_a_reset_is_one() -> None:
         with pytest.raises(ConnectionResetError):
             await reader.readexactly(1)
         writer.close()
+
+
+async def test_a_connection_that_its_client_has_left_can_be_reset() -> None:
+    async with (
+        listener_that_echoes() as port,
+        FaultProxy.before_address("127.0.0.1", port) as proxy,
+    ):
+        _, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        proxy.stall()
+        writer.write(b"hello")
+        await proxy.has_stalled()
+        reset_on_close = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, reset_on_close)
+        writer.transport.abort()
+        await asyncio.sleep(0.05)  # nothing tells when the proxy has noticed
+        proxy.reset()
 
 
 async def test_what_cannot_be_reached_is_closed_at_once() -> None:
