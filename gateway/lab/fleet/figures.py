@@ -165,5 +165,6 @@ class CellResult:
             return None
         if idle.database_cores is None or changing.database_cores is None:
             return None
-        extra_s = (changing.database_cores - idle.database_cores) * changing.seconds
+        # Where a change costs nearly nothing, the difference may be less than that by chance.
+        extra_s = max(0.0, changing.database_cores - idle.database_cores) * changing.seconds
         return 1000 * extra_s / (self.write.count * self.cell.nodes)

@@ -32,6 +32,8 @@ from gateway.store.errors import StoreError
 STARTS_PER_S = 50
 START_TIMEOUT_S = 120.0
 LONGEST_SETTLING_S = 10.0
+"""By then even idle sessions have reported the transactions of the start."""
+
 ARRIVAL_TIMEOUT_S = 30.0
 RESTART_TIMEOUT_S = 120.0
 LOOK_INTERVAL_S = 0.1
@@ -110,7 +112,7 @@ class _CellRun:
         began_s = time.monotonic()
         await self._fleet_is("synced", self._all_synced, START_TIMEOUT_S)
         self.note(started_within_s=time.monotonic() - began_s)
-        await asyncio.sleep(min(self._poll_interval_s(), LONGEST_SETTLING_S))
+        await asyncio.sleep(min(self._effort.seconds, LONGEST_SETTLING_S))
 
     async def stay_idle(self) -> None:
         """Measure what the fleet costs while nothing changes."""
