@@ -78,19 +78,25 @@ class Connection:
         message = self._message(method, path, document)
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                if self._protocol is not None:
-                    try:
-                        return await self._protocol.exchange(message)
-                    except ConnectionError:
-                        self.close()
-                self._protocol = await self._connect()
-                return await self._protocol.exchange(message)
+                return await self._exchange(message)
         except TimeoutError:
             reason = f"no answer within {TIMEOUT_S:g} s"
         except (OSError, httptools.HttpParserError) as error:
             reason = str(error) or type(error).__name__
+        except asyncio.CancelledError:
+            self.close()  # or the answer under way would be taken for the next request's
+            raise
         self.close()
         raise WireError(f"{self.origin}: {reason}")
+
+    async def _exchange(self, message: bytes) -> Answer:
+        if self._protocol is not None:
+            try:
+                return await self._protocol.exchange(message)
+            except ConnectionError:
+                self.close()
+        self._protocol = await self._connect()
+        return await self._protocol.exchange(message)
 
     async def _connect(self) -> _Protocol:
         loop = asyncio.get_running_loop()

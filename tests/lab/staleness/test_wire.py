@@ -72,6 +72,29 @@ async def test_a_server_that_says_close_is_taken_at_its_word() -> None:
                 assert (await connection.request("GET", "/")).body == b"ok"
 
 
+async def test_an_answer_that_nobody_waits_for_any_more_is_not_the_next_ones() -> None:
+    may_answer = asyncio.Event()
+    held_back = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await reader.readuntil(b"\r\n\r\n")).split()[1]
+        if path == b"/slow":
+            held_back.set()
+            await may_answer.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n" + path)
+        writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with listening:
+        with Connection(Origin(*listening.sockets[0].getsockname())) as connection:
+            request = asyncio.create_task(connection.request("GET", "/slow"))
+            await held_back.wait()
+            request.cancel()
+            await asyncio.wait({request})
+            may_answer.set()
+            assert (await connection.request("GET", "/next")).body == b"/next"
+
+
 @pytest.mark.parametrize("reply", [b"", b"HTTP/1.1 200 OK\r\nContent-Len", b"SMTP\r\n\r\n"])
 async def test_no_answer_is_an_error_that_says_from_where(reply: bytes) -> None:
     async with server(reply) as (origin, _):
