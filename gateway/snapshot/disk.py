@@ -75,6 +75,7 @@ class DiskCopy:
         self._retry_at = 0.0
         self._syncing: asyncio.TimerHandle | None = None
         self._newest: VersionMark | None = None
+        self._is_incomplete = False
         self._is_closed = False
 
     @classmethod
@@ -100,7 +101,10 @@ class DiskCopy:
 
     async def open(self) -> None:
         """Open the file and check it; what is wrong with it becomes the ``problem``."""
-        await asyncio.wait({self._submit(self._file.open)}, timeout=DEADLINE_S)
+        job = self._submit(self._file.open)
+        await asyncio.wait({job}, timeout=DEADLINE_S)
+        if not job.done():
+            self.note_problem(f"{self.path} could not be opened within {DEADLINE_S:g} s")
 
     async def close(self) -> None:
         """Write what waits, if the disk does not take too long, and close. May be repeated."""
@@ -122,6 +126,7 @@ class DiskCopy:
             raise DiskCopyError(
                 self.problem or f"{self.path} holds no configuration that this release can read"
             )
+        self._is_incomplete = self._file.is_foreign
         async with aclosing(self._batches()) as batches:
             read_at = datetime.now(UTC)
             yield Load("full", mark, mark.committed_at, read_at, batches, FullLoadReason.ASKED)
@@ -145,9 +150,12 @@ class DiskCopy:
     def since(self, applied: VersionMark | None) -> VersionMark | None:
         """Return from where the next load must start to bring the copy along with the snapshot.
 
-        From ``applied`` as a rule; now and then further back, to catch up on what was missed.
+        From ``applied`` as a rule; now and then further back, to catch up on what was missed; from
+        nothing after a start from the copy of another release.
         """
-        held = self._file.mark
+        if self._is_incomplete:
+            return None
+        held = None if self._file.is_foreign else self._file.mark
         is_due = time.monotonic() >= self._retry_at
         if applied is None or self.is_busy or held == applied or not is_due:
             return applied
@@ -163,6 +171,11 @@ class DiskCopy:
         if self._waiting_rows > WAITING_ROWS:
             recording.give_up()
         return recording
+
+    def note_applied(self, since: VersionMark | None) -> None:
+        """Hear that a load from ``since`` is applied."""
+        if since is None:
+            self._is_incomplete = False
 
     def note_problem(self, problem: str) -> None:
         """Say once what is wrong; the copy is tried again after a while."""
@@ -320,7 +333,8 @@ class CopiedSource:
             if load is None:
                 yield None
                 return
-            recording = self._disk.record(None if load.kind == "full" else start, load.mark)
+            start = None if load.kind == "full" else start
+            recording = self._disk.record(start, load.mark)
             try:
                 async with aclosing(_recorded(load.batches, recording)) as batches:
                     yield replace(load, batches=batches)
@@ -328,6 +342,7 @@ class CopiedSource:
                 recording.rollback()
                 raise
             recording.commit()
+            self._disk.note_applied(start)
 
     async def close(self) -> None:
         """Let go of connections."""

@@ -14,12 +14,12 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.entities import Row
+from gateway.entities import ENTITIES, Row
 from gateway.snapshot.wire import (
     Plain,
     WireError,
@@ -34,6 +34,10 @@ from gateway.store.source import BATCH_ROWS, Batch, VersionMark
 
 FORMAT = 1
 """Of the file. Older ones are rewritten by the next full load, newer ones left alone."""
+
+SHAPE = {table: sorted(f.column for f in e.fields.values()) for table, e in ENTITIES.items()}
+"""What this release knows. What another one knew can be served, but not be continued: changes since
+then do not tell what it left out."""
 
 _SLICE_S = 0.0005
 _PAUSE_S = 0.0001
@@ -83,12 +87,14 @@ class OutOfStepError(DiskCopyError):
 class DiskFile:
     """One node's file. ``mark`` is the version in it, None while there is none or it is closed.
 
+    ``is_foreign``: it was written by a release with other tables or columns.
     Every method raises DiskCopyError, and closes the file first: what was not committed is gone.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.mark: VersionMark | None = None
+        self.is_foreign = False
         self._connection: sqlite3.Connection | None = None
         self._lock: int | None = None
         self._digest = 0
@@ -123,7 +129,8 @@ class DiskFile:
         connection, self._connection = self._connection, None
         self.mark = None
         if connection is not None:
-            connection.close()
+            with suppress(sqlite3.Error):
+                connection.close()
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)
@@ -138,6 +145,7 @@ class DiskFile:
             if (facts := self._read_facts()) is not None:
                 self._check_rows(facts["rows_digest"])
                 self.mark = decode_mark(facts["mark"]) if facts["mark"] else None
+                self.is_foreign = facts["shape"] != SHAPE
 
     def _take_lock(self) -> int:
         """Lock a file beside, for as long as this process lives."""
@@ -218,7 +226,7 @@ class DiskFile:
         """Begin a version: from what ``since`` left, or from nothing if that is None."""
         if since is None:
             self.open(replace_corrupt=True)
-        elif since != self.mark:
+        elif since != self.mark or self.is_foreign:
             raise OutOfStepError(f"{self.path} does not hold version {since.version}")
         with self._safely():
             self._execute("BEGIN IMMEDIATE")
@@ -246,6 +254,7 @@ class DiskFile:
             self._write_facts(mark)
             self._execute("COMMIT")
             self.mark = mark
+            self.is_foreign = False
             self._committed_digest = self._digest
 
     def sync(self) -> None:
@@ -286,6 +295,7 @@ class DiskFile:
         facts = {
             "format": FORMAT,
             "mark": None if mark is None else encode_mark(mark),
+            "shape": SHAPE,
             "rows_digest": None if mark is None else f"{self._digest:032x}",
         }
         text = to_text(facts).encode()

@@ -167,7 +167,9 @@ class SyncLoop:
         self._status.syncs += 1
         mark = await self._ask(self._source.seen(), "sync-question")
         self._status.seen_version = mark.version
-        if mark != self._status.applied or self._must_load_everything:
+        # The source may have to add to what was loaded from disk, though the version is the same.
+        is_uncertain = self._must_load_everything or self._status.loaded_from_disk
+        if mark != self._status.applied or is_uncertain:
             await self._load()
 
     async def _load(self) -> None:

@@ -17,10 +17,13 @@ from structlog.testing import capture_logs
 
 from gateway.entities import ENTITIES, Row
 from gateway.settings import NodeSettings, Role
-from gateway.snapshot import SnapshotApplier, disk
+from gateway.snapshot import SnapshotApplier, disk, disk_file
 from gateway.snapshot.disk import CopiedSource, DiskCopy, DiskCopyError
 from gateway.snapshot.disk_file import DiskFile
 from gateway.store.source import BATCH_ROWS, Batch, Load, VersionMark
+from gateway.sync.loop import SyncLoop
+from gateway.sync.poll import PollStrategy
+from gateway.sync.status import SyncStatus
 
 from .rows import EPOCH, NOW, change_load, full_load, route, service, target, upstream
 
@@ -219,18 +222,18 @@ async def test_an_apply_does_not_wait_for_the_disk(
 @contextmanager
 def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A disk that does not answer inside the block."""
-    goes_on, put = threading.Event(), DiskFile.put
+    goes_on, execute = threading.Event(), DiskFile._execute
 
-    def wait_and_put(file: DiskFile, batch: Batch) -> None:
+    def wait_and_execute(file: DiskFile, statement: str, *values: Any) -> Any:
         assert goes_on.wait(30)
-        put(file, batch)
+        return execute(file, statement, *values)
 
-    monkeypatch.setattr(DiskFile, "put", wait_and_put)
+    monkeypatch.setattr(DiskFile, "_execute", wait_and_execute)
     try:
         yield
     finally:
         goes_on.set()
-        monkeypatch.setattr(DiskFile, "put", put)
+        monkeypatch.setattr(DiskFile, "_execute", execute)
 
 
 async def test_a_copy_is_read_in_batches(node: Node, history: History) -> None:
@@ -370,6 +373,19 @@ async def test_a_folder_that_cannot_be_is_said_and_tried_again(
     assert await node.on_disk() == (2, history.newest)
 
 
+async def test_a_disk_that_never_answers_is_named_at_the_start(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "DEADLINE_S", 0.05)
+    copy = DiskCopy(path)
+    with stuck(monkeypatch):
+        await copy.open()
+        with pytest.raises(DiskCopyError, match="could not be opened within"):
+            async with copy.load():
+                pass
+    await copy.close()
+
+
 async def test_the_second_of_two_processes_goes_on_without(
     node: Node, history: History, path: Path
 ) -> None:
@@ -409,6 +425,30 @@ def damage(path: Path) -> None:
     data = path.read_bytes()
     assert b'"name":"a"' in data
     path.write_bytes(data.replace(b'"name":"a"', b'"name":"x"'))
+
+
+async def test_after_a_start_from_the_copy_of_another_release_everything_is_loaded(
+    node: Node, history: History, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await node.sync()
+    await node.disk.close()
+    monkeypatch.setattr(disk_file, "SHAPE", disk_file.SHAPE | {"plugins": ["id"]})
+    upgraded = Node(history, path)
+    await upgraded.disk.open()
+    async with upgraded.disk.load() as load:
+        await upgraded.applier.apply(load)
+    status = SyncStatus("poll")
+    status.note_loaded_from_disk(load.mark, "no database")
+    settings = NodeSettings(strategy="poll")
+    loop = SyncLoop(upgraded.source, PollStrategy(settings), upgraded.applier, settings, status)
+    await loop.first_load()
+    await upgraded.written()
+    assert history.asked_since == [None, None]
+    assert not status.loaded_from_disk
+    history.change(delete=("a",))
+    await loop.first_load()
+    assert history.asked_since == [None, None, 0]
+    assert await upgraded.on_disk() == (1, history.newest)
 
 
 async def test_another_epoch_is_copied_from_nothing(

@@ -233,6 +233,23 @@ def test_an_older_format_is_rewritten_by_the_next_full_load(
     assert (written.mark, len(contents(written))) == (mark(7), 1)
 
 
+def test_what_a_release_with_other_columns_wrote_can_be_read_but_not_continued(
+    written: DiskFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk_file, "SHAPE", disk_file.SHAPE | {"plugins": ["id"]})
+    written.open()
+    assert written.is_foreign
+    assert (written.mark, len(contents(written))) == (mark(1), 31)
+    with pytest.raises(OutOfStepError):
+        written.begin(mark(1))
+    write(written, None, 2)
+    assert not written.is_foreign
+    write(written, 2, 3)
+    written.close()
+    written.open()
+    assert (written.mark, written.is_foreign) == (mark(3), False)
+
+
 # -- damage
 
 
