@@ -218,7 +218,7 @@ async def test_data_planes_of_a_killed_control_plane_move_to_another(
     planes: Planes, upstream: Upstream
 ) -> None:
     first, second = await asyncio.gather(planes.control_plane(), planes.control_plane())
-    edges = await asyncio.gather(*(planes.data_plane(first, second) for _ in range(3)))
+    edges = await asyncio.gather(*(planes.data_plane(first, second) for _ in range(2)))
     await all_reach(edges, await serve_orders(first, upstream))
     async with SteadyTraffic.to(*(f"http://{e.addresses['proxy']}/orders" for e in edges)) as load:
         await load.goes_on()
