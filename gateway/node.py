@@ -1,8 +1,9 @@
 """A node: one process, one event loop, three listeners, one snapshot. Starts and stops its parts.
 
-Start: sockets, database, first load, data plane, listeners, sync, heartbeat. Stop is the reverse:
-listeners drain first, the database goes last. A part that ends by itself takes the node down with
-an error, so that whoever supervises the process starts it again.
+Start: sockets, database, first load (from the disk copy while the database is away), data plane,
+listeners, sync, heartbeat. Stop is the reverse: listeners drain first, the database goes last. A
+part that ends by itself takes the node down with an error, so that whoever supervises the process
+starts it again.
 """
 
 from __future__ import annotations
