@@ -142,7 +142,7 @@ class Node:
             self._listeners.append(listener)
         if self._control_plane is not None:
             cluster = self._sockets["cluster"]
-            self._tasks.append(await self._control_plane.start(self.identity.id, cluster))
+            self._tasks.append(self._control_plane.start(self.identity.id, cluster))
         self._begin("sync", self._sync_loop.run())
         self._begin("heartbeat", self._pulse.run())
         log.info("node is ready", **self._addresses())

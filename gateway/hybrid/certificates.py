@@ -56,7 +56,8 @@ class ClusterPair:
                     f"{named(field)} is required for role {settings.role}: make the pair once "
                     "with `gateway hybrid certs` and give it to every control and data plane"
                 )
-        return cls.read(Path(settings.cluster_cert), Path(settings.cluster_cert_key))
+        certificate, key = settings.cluster_cert, settings.cluster_cert_key
+        return cls.read(Path(certificate).expanduser(), Path(key).expanduser())
 
     @classmethod
     def read(cls, certificate_path: Path, key_path: Path) -> ClusterPair:

@@ -1,13 +1,14 @@
 """The parts of a control plane that other nodes do not have, put together.
 
 `hub` goes where another node has its snapshot applier. Start: the register, then the listener. Stop
-is the reverse: data planes are told to go elsewhere, and what they reported is written.
+is the reverse: first data planes are told to go elsewhere.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from socket import socket
 from uuid import UUID
 
@@ -40,32 +41,33 @@ class ControlPlane:
         self._store = store
         self._loads = SharedLoads(DatabaseSource(settings), settings.full_load_timeout_s)
         self.hub = DataPlaneHub(self._loads, sync_now, settings.sync_timeout_s / 2)
-        self._complaints = Complaints()
-        self._listener = ClusterListener(self._pair, self._complaints, self._speak)
+        self._listener: ClusterListener | None = None
         self._register: Register | None = None
         self._writing: asyncio.Task[None] | None = None
 
-    async def start(self, node_id: UUID, listening: socket) -> asyncio.Task[None]:
+    def start(self, node_id: UUID, listening: socket) -> asyncio.Task[None]:
         """Begin to accept data planes; return the task that runs as long as all is well."""
-        self._pair.complain_of_expiry()
-        self._register = Register(
-            DataPlaneTable(self._store), node_id, self._settings.data_plane_purge_delay_s
-        )
-        self._parts = ControlPlaneParts(
+        settings, complaints = self._settings, Complaints()
+        table = DataPlaneTable(self._store)
+        self._register = Register(table, node_id, settings.data_plane_purge_delay_s)
+        parts = ControlPlaneParts(
             node_id,
-            self._settings.node_name,
+            settings.node_name,
             self.hub,
             self._register,
-            self._complaints,
+            complaints,
             self._pair.expires_at,
         )
+        self._listener = ClusterListener(self._pair, complaints, partial(_speak, parts))
+        self._pair.complain_of_expiry()
         self._writing = asyncio.create_task(self._register.run(), name="data-planes-register")
         self._listener.start(listening)
         return self._writing
 
     async def stop(self) -> None:
         """Send the data planes elsewhere and let go of everything; safe after a failed start."""
-        await self._listener.stop()
+        if self._listener is not None:
+            await self._listener.stop()
         await self.hub.close()
         if self._writing is not None:
             self._writing.cancel()
@@ -76,5 +78,6 @@ class ControlPlane:
         """Return all data planes of the cluster, as far as this control plane knows."""
         return [] if self._register is None else self._register.facts()
 
-    async def _speak(self, connection: ServerConnection, ip: str) -> None:
-        await Session(connection, ip, self._parts).run()
+
+async def _speak(parts: ControlPlaneParts, connection: ServerConnection, ip: str) -> None:
+    await Session(connection, ip, parts).run()

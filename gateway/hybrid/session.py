@@ -146,7 +146,7 @@ class Session:
         )
 
     async def _refuse(self, data_plane: DataPlane, reason: str) -> None:
-        self._complain(f"data plane {data_plane.name} refused", reason)
+        self._complain("data plane refused", f"{data_plane.name}: {reason}")
         await self._send(Refused(reason=reason))
         with suppress(StoreError):
             await self._register.write(data_plane)

@@ -19,11 +19,12 @@ class ControlPlaneSource(Source):
 
     def __init__(self, link: ControlPlaneLink) -> None:
         self._link = link
+        self._seen_on: Line | None = None
 
     async def seen(self) -> VersionMark:
         """Return the newest version. Raises StoreUnavailable."""
         async with self._link.exchange() as line:
-            return (await line.ask(Seen(), SeenAnswer)).mark.mark()
+            return await self._seen(line)
 
     @asynccontextmanager
     async def load(self, since: VersionMark | None) -> AsyncIterator[Load | None]:
@@ -33,6 +34,8 @@ class ControlPlaneSource(Source):
         """
         question = LoadQuestion(since=None if since is None else Mark.of(since))
         async with self._link.exchange() as line:
+            if line is not self._seen_on:  # this control plane may be behind the last one
+                await self._seen(line)
             head: Loading | NothingNewer = await line.ask(question, Loading, NothingNewer)
             if isinstance(head, NothingNewer):
                 yield None
@@ -41,6 +44,11 @@ class ControlPlaneSource(Source):
             yield _load(head, batches)
             if not batches.are_all_read:
                 raise StoreUnavailable(f"a load from {line.peer} was not read to its end")
+
+    async def _seen(self, line: Line) -> VersionMark:
+        mark = (await line.ask(Seen(), SeenAnswer)).mark.mark()
+        self._seen_on = line
+        return mark
 
     async def close(self) -> None:
         """Close the link; the next question opens it again."""

@@ -43,12 +43,12 @@ def with_pair(
 class RunningControlPlane:
     """The parts of a control plane but for its Admin API."""
 
-    def __init__(self, settings: NodeSettings) -> None:
-        self.settings = with_pair(settings, strategy="notify")
+    def __init__(self, settings: NodeSettings, strategy: str = "notify") -> None:
+        self.settings = with_pair(settings, strategy=strategy)
         self.id = uuid4()
         self.socket = open_socket("cluster", "127.0.0.1", 0, backlog=16)
         self.address = address_of(self.socket)
-        self.status = SyncStatus("notify")
+        self.status = SyncStatus(strategy)
         self.store = Store(self.settings)
         self.plane = ControlPlane(self.settings, self.store, self._sync_now)
         self.source = DatabaseSource(self.settings)
@@ -66,7 +66,7 @@ class RunningControlPlane:
         await self.store.start()
         await self.loop.first_load()
         syncing = asyncio.create_task(self.loop.run(), name="sync-loop")
-        await self.plane.start(self.id, self.socket)
+        self.plane.start(self.id, self.socket)
         try:
             yield self
         finally:

@@ -263,6 +263,28 @@ async def test_a_report_goes_with_the_data_plane_to_the_next_control_plane(
         assert row.applied_version == 7
 
 
+async def test_a_control_plane_that_is_behind_the_last_one_catches_up_before_it_tells(
+    settings: NodeSettings, store: Store, link_to: LinkTo
+) -> None:
+    seldom = settings.model_copy(update={"poll_interval_s": 3600})
+    first, behind = RunningControlPlane(settings), RunningControlPlane(seldom, strategy="poll")
+    link = link_to(first.address, behind.address)
+    source = ControlPlaneSource(link)
+    async with behind.running():
+        async with first.running():
+            start = await source.seen()
+            await added(store)
+            while (await link.line()).welcome.node_id != first.id:
+                await link.close()
+            seen = await source.seen()
+        async with source.load(start) as load:
+            assert load is not None
+            assert load.mark == seen
+            async for _ in load.batches:
+                pass
+        assert (await link.line()).welcome.node_id == behind.id
+
+
 async def test_without_a_line_there_is_no_heartbeat(
     control_plane: RunningControlPlane, link_to: LinkTo
 ) -> None:
