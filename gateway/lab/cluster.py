@@ -40,7 +40,9 @@ START_TIMEOUT_S = 60.0
 """A node is ready within two seconds, unless the machine has much else to do."""
 
 NODE_STOP_TIMEOUT_S = 5.0
-POSTGRES_STOP_TIMEOUT_S = 5.0
+POSTGRES_STOP_TIMEOUT_S = 30.0
+"""More than its keeper takes to end the server by force; one killed earlier would leave it there."""
+
 READY_LOOK_INTERVAL_S = 0.02
 READY_TIMEOUT_S = 1.0
 LAST_WORDS_BYTES = 4096

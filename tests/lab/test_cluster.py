@@ -85,8 +85,12 @@ async def test_a_paused_node_goes_on_and_can_be_stopped_while_it_is_paused(
         node = await cluster.start_node()
         await configure(http, node, upstream)
         process = psutil.Process(node.pid)
+
+        async def is_stopped() -> bool:
+            return process.status() == psutil.STATUS_STOPPED
+
         node.pause()
-        assert process.status() == psutil.STATUS_STOPPED
+        await until(is_stopped)
         node.resume()
         await serves(http, node)
         node.pause()
