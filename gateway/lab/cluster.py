@@ -41,7 +41,7 @@ START_TIMEOUT_S = 60.0
 
 NODE_STOP_TIMEOUT_S = 5.0
 POSTGRES_STOP_TIMEOUT_S = 30.0
-"""More than its keeper takes to end the server by force; one killed earlier would leave it there."""
+"""More than its keeper takes to end the server by force; killed earlier, it would leave it."""
 
 READY_LOOK_INTERVAL_S = 0.02
 READY_TIMEOUT_S = 1.0
