@@ -19,6 +19,7 @@ from gateway.settings import NodeSettings
 from gateway.status.facts import NodeFacts
 from gateway.store.errors import StoreError
 from gateway.store.nodes import Heartbeat
+from gateway.sync.backoff import at_random_within_s, jittered_s
 
 ALIVE_HEARTBEATS = 5
 """A node counts as alive until it has missed this many heartbeats."""
@@ -78,14 +79,20 @@ class Pulse:
         while True:
             if not self._has_joined:
                 await self.join()
+            has_applied = self._applied.is_set()
             self._applied.clear()  # an apply during the report is worth another one
             await self._report(self._registry.heartbeat)
             await asyncio.sleep(LEAST_GAP_S)
-            await self._next_apply()
+            await self._next_apply(self._pause_s(has_applied=has_applied))
 
-    async def _next_apply(self) -> None:
+    def _pause_s(self, *, has_applied: bool) -> float:
+        """Return when to beat next. All nodes apply at once, so after that they spread anew."""
+        spread = at_random_within_s if has_applied else jittered_s
+        return spread(self._interval_s)
+
+    async def _next_apply(self, pause_s: float) -> None:
         try:
-            async with asyncio.timeout(self._interval_s):
+            async with asyncio.timeout(pause_s):
                 await self._applied.wait()
         except TimeoutError:
             pass

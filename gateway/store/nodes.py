@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Executable, delete, func, select, text, true
-from sqlalchemy.dialects.postgresql import insert
 
 from gateway.store.tables import config_version, nodes
 
@@ -85,10 +84,39 @@ FORGET_UNSEEN: Executable = text("""
 """).bindparams(age=FORGET_AFTER)
 
 
-def report(beat: Heartbeat) -> Executable:
-    """Return the statement that writes a heartbeat."""
-    values = {**asdict(beat), "last_seen_at": func.clock_timestamp()}
-    return insert(nodes).values(values).on_conflict_do_update(index_elements=["id"], set_=values)
+_REPORT = text("""
+    INSERT INTO nodes (
+        id, name, proxy_address, admin_address, status_address, started_at, last_seen_at,
+        applied_version, applied_committed_at, strategy, software_version, role
+    )
+    SELECT
+        CAST(:id AS uuid), :name, :proxy_address, :admin_address, :status_address,
+        CAST(:started_at AS timestamptz), clock_timestamp(), CAST(:applied_version AS bigint),
+        CAST(:applied_committed_at AS timestamptz), :strategy, :software_version, :role
+    FROM set_config('synchronous_commit', :durability, true)
+    ON CONFLICT (id) DO UPDATE SET
+        name = excluded.name,
+        proxy_address = excluded.proxy_address,
+        admin_address = excluded.admin_address,
+        status_address = excluded.status_address,
+        started_at = excluded.started_at,
+        last_seen_at = excluded.last_seen_at,
+        applied_version = excluded.applied_version,
+        applied_committed_at = excluded.applied_committed_at,
+        strategy = excluded.strategy,
+        software_version = excluded.software_version,
+        role = excluded.role
+""")
+"""One text for all heartbeats: to build it anew costs as much as to write it."""
+
+
+def report(beat: Heartbeat, *, durable: bool = False) -> Executable:
+    """Return the statement that writes a heartbeat.
+
+    All see it at once. Only the first one needs to be ``durable``: that a node is there at all
+    must survive a crash of the server, when it was last seen need not.
+    """
+    return _REPORT.bindparams(durability="on" if durable else "off", **asdict(beat))
 
 
 def forget(node_id: UUID) -> Executable:

@@ -118,7 +118,7 @@ class Store:
         """
         async with self._session("AUTOCOMMIT") as session:
             await session.execute(nodes.forget_predecessors(beat))
-            await session.execute(nodes.report(beat))
+            await session.execute(nodes.report(beat, durable=True))
 
     async def forget(self, node_id: UUID) -> None:
         """Remove a node that has stopped from the cluster. Raises StoreUnavailable."""

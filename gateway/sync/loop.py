@@ -7,7 +7,6 @@ is said once and tried again; the last good snapshot stays.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
@@ -18,7 +17,7 @@ import structlog
 from gateway.settings import NodeSettings
 from gateway.store.errors import StoreError, StoreUnavailable
 from gateway.store.source import FullLoadReason, Load
-from gateway.sync.backoff import Backoff, jittered_s
+from gateway.sync.backoff import Backoff, at_random_within_s, jittered_s
 from gateway.sync.source import Source
 from gateway.sync.status import SyncState, SyncStatus
 from gateway.sync.strategy import SyncStrategy
@@ -86,12 +85,13 @@ class SyncLoop:
         supervisor = asyncio.create_task(self._supervisor.run(), name="sync-strategy-supervisor")
         try:
             # The first interval is cut short by chance, so that nodes started together spread out.
-            await self._wait(self._settings.poll_interval_s * random.random())  # noqa: S311
+            await self._wait(at_random_within_s(self._settings.poll_interval_s))
             while True:
+                was_asked = self._due.is_set()
                 error = await self._sync_for_all_who_wait()
                 if error:
                     await asyncio.sleep(LEAST_RETRY_S)
-                await self._wait(self._pause_s(error))
+                await self._wait(self._pause_s(error, was_asked=was_asked))
         finally:
             self._has_stopped = True
             _answer(self._waiting, SyncFailedError(_STOPPED))
@@ -129,11 +129,13 @@ class SyncLoop:
         await _is_set_within(self._due, pause_s)
         await _is_set_within(self._is_urgent, self._gap_ends - time.monotonic())
 
-    def _pause_s(self, error: Exception | None) -> float:
+    def _pause_s(self, error: Exception | None, *, was_asked: bool) -> float:
+        """Return when to ask next. All nodes are woken at once, so after that they spread anew."""
         if error:
             return self._retry.next_s()
         self._retry.reset()
-        return jittered_s(self._settings.poll_interval_s)
+        interval_s = self._settings.poll_interval_s
+        return at_random_within_s(interval_s) if was_asked else jittered_s(interval_s)
 
     async def _sync_for_all_who_wait(self) -> Exception | None:
         """Sync once. Who asks from now on waits for the next one: this may miss their change."""
@@ -174,26 +176,29 @@ class SyncLoop:
 
     async def _load(self) -> None:
         since = None if self._must_load_everything else self._status.applied
+        asked = time.monotonic()
         async with AsyncExitStack() as stack:
             opening = stack.enter_async_context(self._source.load(since))
             load = await self._ask(opening, "sync-load")
             if load is not None:
                 self._say_why_everything_is_loaded(load)
-                await self._apply(load)
+                await self._apply(load, asked)
 
-    async def _apply(self, load: Load) -> None:
+    async def _apply(self, load: Load, asked: float) -> None:
+        """Apply a load that was asked for then. What fails or hangs leaves everything as it was."""
         began = time.monotonic()
         try:
             await finish(self._applier.apply(load), "sync-apply", self._apply_timeout_s(load))
-        except StoreError:
+        except (StoreError, Overdue):
             raise
         except Exception:
             # Maybe the changes do not fit what is there: start from nothing next time.
             self._must_load_everything = True
             raise
+        now = time.monotonic()
         self._must_load_everything = False
-        self._gap_ends = time.monotonic() + self._settings.apply_gap_s
-        self._note_applied(load, time.monotonic() - began)
+        self._gap_ends = now + self._settings.apply_gap_s
+        self._note_applied(load, duration_s=now - began, since_asked_s=now - asked)
 
     def _apply_timeout_s(self, load: Load) -> float:
         settings = self._settings
@@ -207,8 +212,12 @@ class SyncLoop:
 
     # -- what came of it
 
-    def _note_applied(self, load: Load, duration_s: float) -> None:
-        """Move the mark. The stale window is on the database's clock up to the load, then ours."""
+    def _note_applied(self, load: Load, *, duration_s: float, since_asked_s: float) -> None:
+        """Move the mark.
+
+        The stale window is on the database's clock up to the load, then ours. When exactly the
+        database read its clock we do not know, so the time of the question is in it twice at most.
+        """
         status = self._status
         is_first = status.applied is None or status.loaded_from_disk
         status.applied = load.mark
@@ -216,7 +225,7 @@ class SyncLoop:
         status.applies += 1
         status.full_loads += load.kind == "full"
         status.last_apply_s = duration_s
-        stale_s = (load.read_at - load.oldest_committed_at).total_seconds() + duration_s
+        stale_s = (load.read_at - load.oldest_committed_at).total_seconds() + since_asked_s
         propagation_s = None if is_first or load.kind == "full" else stale_s
         if propagation_s is not None:
             status.last_propagation_s = propagation_s

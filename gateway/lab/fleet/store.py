@@ -1,33 +1,26 @@
-"""The store of a simulated node: the same statements on one connection, at a fraction of the CPU.
+"""The store of a simulated node: the same statements, on one bare connection.
 
-To build and compile a heartbeat takes SQLAlchemy four times as long as to send it. On a node that
-is nothing; for hundreds of nodes in a process it would be most of what they do.
+A pool of its own for each of hundreds of nodes in a process would be most of what they do.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import fields
 from typing import Any
 
 import psycopg
-from sqlalchemy import Compiled, Executable, Table, bindparam
+from sqlalchemy import Compiled, Executable, Table
 from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 from sqlalchemy.sql import ClauseElement
 
 from gateway.settings import NodeSettings
-from gateway.store import nodes
 from gateway.store.connection import DEADLINE_MARGIN_S, ask, connect, is_cut
 from gateway.store.errors import translated
-from gateway.store.nodes import Heartbeat
 from gateway.store.session import Session
 from gateway.store.store import IsolationLevel, Store
 
 _DIALECT = psycopg_dialect()  # type: ignore[no-untyped-call]
-_PARAMETER = "beat_{}"
-_FIELDS = [field.name for field in fields(Heartbeat)]
 
 
 class FrugalStore(Store):
@@ -46,15 +39,6 @@ class FrugalStore(Store):
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
-
-    async def heartbeat(self, beat: Heartbeat) -> None:
-        """Write what a node reports; now and then also clean up. Raises StoreUnavailable."""
-        if time.monotonic() >= self._next_housekeeping:
-            await super().heartbeat(beat)
-            return
-        values = {_PARAMETER.format(name): getattr(beat, name) for name in _FIELDS}
-        async with self._session("AUTOCOMMIT") as session:
-            await session.run(_REPORT, values)
 
     @asynccontextmanager
     async def _session(self, isolation_level: IsolationLevel) -> AsyncIterator[FrugalSession]:
@@ -84,21 +68,14 @@ class FrugalSession(Session):
         table: Table | None = None,
         row: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Compile and run a statement."""
+        """Compile and run a statement. Raises StoreUnavailable."""
         del table, row
         compiled = _compiled(statement)
-        await self.run(str(compiled), compiled.params)
-
-    async def run(self, statement: str, values: Mapping[str, Any]) -> None:
-        """Run a statement. Raises StoreUnavailable."""
+        call = self._driver.execute(str(compiled), compiled.params)
         with translated():
-            await ask(self._driver, self._driver.execute(statement, values), self._timeout_s)
+            await ask(self._driver, call, self._timeout_s)
 
 
 def _compiled(statement: Executable) -> Compiled:
     assert isinstance(statement, ClauseElement)  # noqa: S101 - as all are that Store runs
     return statement.compile(dialect=_DIALECT)
-
-
-_PARAMETERS: dict[str, Any] = {name: bindparam(_PARAMETER.format(name)) for name in _FIELDS}
-_REPORT = str(_compiled(nodes.report(Heartbeat(**_PARAMETERS))))
