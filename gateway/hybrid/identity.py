@@ -39,7 +39,7 @@ def _read(path: Path) -> UUID | None:
 
 
 def _write(path: Path, id_: UUID) -> UUID:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = path.with_suffix(f".{os.getpid()}")
     aside.write_text(f"{id_}\n")
     aside.replace(path)
