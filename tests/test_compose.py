@@ -105,6 +105,16 @@ def test_published_ports_are_listeners_and_only_on_loopback(
     assert {own.proxy_host, own.admin_host, own.status_host} == {"0.0.0.0"}
 
 
+@pytest.mark.parametrize("node", NODES)
+def test_a_node_keeps_its_disk_copy_when_its_container_goes(
+    node: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = settings(node, monkeypatch).snapshot_dir
+    assert SERVICES[node]["volumes"] == [f"{node}:{directory}"]
+    assert node in COMPOSE["volumes"]
+    assert f"VOLUME {directory}\n" in DOCKERFILE
+
+
 def test_no_two_services_publish_the_same_port() -> None:
     outside = [port for service in SERVICES for _, port, _ in published(service)]
     assert len(outside) == len(set(outside))
