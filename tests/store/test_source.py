@@ -14,6 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from gateway.entities import ENTITIES, Row
+from gateway.lab.fault_proxy import FaultProxy
 from gateway.settings import NodeSettings
 from gateway.store.embedded import EmbeddedPostgres
 from gateway.store.errors import StoreUnavailable
@@ -26,7 +27,6 @@ from gateway.store.source import (
     VersionMark,
 )
 from gateway.store.store import Store
-from gateway.lab.fault_proxy import FaultProxy
 from tests.store.rows import route, service, target, upstream
 
 END_CONNECTIONS = """

@@ -14,6 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from gateway.entities import Row
+from gateway.lab.fault_proxy import FaultProxy
 from gateway.settings import NodeSettings
 from gateway.store.embedded import EmbeddedPostgres
 from gateway.store.errors import (
@@ -25,7 +26,6 @@ from gateway.store.errors import (
     UnstorableValue,
 )
 from gateway.store.store import Heartbeat, Store
-from gateway.lab.fault_proxy import FaultProxy
 from tests.store.rows import route, service, target, upstream
 
 
