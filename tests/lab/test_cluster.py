@@ -46,12 +46,13 @@ async def serves(http: httpx.AsyncClient, node: LabNode) -> None:
 async def test_a_cluster_with_its_own_postgresql_leaves_nothing_behind(
     http: httpx.AsyncClient,
 ) -> None:
+    others = set(psutil.Process().children(recursive=True))
     async with EchoUpstream() as upstream, LabCluster() as cluster:
         writing, serving = await cluster.start_nodes(2)
         await configure(http, writing, upstream)
         await serves(http, serving)
         assert (cluster.directory / "logs" / "node-2.log").exists()
-        processes = psutil.Process().children(recursive=True)
+        processes = set(psutil.Process().children(recursive=True)) - others
         assert {writing.pid, serving.pid, cluster.postgres.pid} < {p.pid for p in processes}
         await cluster.stop_postgres()
         await serves(http, serving)
