@@ -15,7 +15,7 @@ from uuid import UUID
 import structlog
 
 from gateway import __version__
-from gateway.settings import NodeSettings
+from gateway.settings import NodeSettings, Role
 from gateway.status.facts import NodeFacts
 from gateway.store.errors import StoreError
 from gateway.store.nodes import Heartbeat
@@ -58,7 +58,7 @@ class Registry(Protocol):
 
 
 class Pulse:
-    """Reports at an interval, and right after an apply, so that `/cluster` is not behind."""
+    """Reports at an interval, and right after an apply, for who waits for the cluster."""
 
     def __init__(self, registry: Registry, node: NodeFacts) -> None:
         self._registry = registry
@@ -68,7 +68,8 @@ class Pulse:
         self._applied = asyncio.Event()
         self._has_joined = False
         self._failing = False
-        node.sync.on_applied.append(self._applied.set)
+        if node.settings.role is not Role.CONTROL_PLANE:  # nobody waits for those: they serve nothing
+            node.sync.on_applied.append(self._applied.set)
 
     async def join(self) -> None:
         """Enter the cluster's list. If that fails, the beat tries again."""

@@ -16,8 +16,12 @@ from gateway.hybrid.protocol import Applied, DataPlaneStatus
 from gateway.store.data_planes import DataPlaneReport, DataPlaneRow, DataPlaneTable
 from gateway.store.errors import StoreError, StoreUnavailable
 
-GAP_S = 0.02
-"""Between two writes, so that a thousand data planes that apply together cost few of them."""
+GATHER_S = 0.005
+"""From the first report to its write: data planes that apply the same version report together, and
+are answered before any of them is written."""
+
+GAP_S = 0.015
+"""After a write, so that a thousand data planes cost few of them."""
 
 MOST_PER_WRITE = 200
 
@@ -133,6 +137,7 @@ class Register:
         try:
             while True:
                 await self._due.wait()
+                await asyncio.sleep(GATHER_S)
                 await self._write_noted()
                 await asyncio.sleep(GAP_S)
         finally:
