@@ -68,7 +68,7 @@ class Pulse:
         self._applied = asyncio.Event()
         self._has_joined = False
         self._failing = False
-        if node.settings.role is not Role.CONTROL_PLANE:  # nobody waits for those: they serve nothing
+        if node.settings.role is not Role.CONTROL_PLANE:  # which serves nothing to wait for
             node.sync.on_applied.append(self._applied.set)
 
     async def join(self) -> None:
