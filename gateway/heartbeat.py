@@ -27,6 +27,9 @@ ALIVE_HEARTBEATS = 5
 LEAST_GAP_S = 0.02
 """Between two reports, so that a burst of applies costs few."""
 
+DELAY_S = 0.005
+"""After an apply: what other nodes of this machine do for the same version goes before."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -58,7 +61,7 @@ class Registry(Protocol):
 
 
 class Pulse:
-    """Reports at an interval, and right after an apply, for who waits for the cluster."""
+    """Reports at an interval, and soon after an apply, for who waits for the cluster."""
 
     def __init__(self, registry: Registry, node: NodeFacts) -> None:
         self._registry = registry
@@ -96,7 +99,8 @@ class Pulse:
             async with asyncio.timeout(pause_s):
                 await self._applied.wait()
         except TimeoutError:
-            pass
+            return
+        await asyncio.sleep(DELAY_S)
 
     async def _report(self, write: Callable[[Heartbeat], Awaitable[None]]) -> bool:
         """Write a heartbeat; return whether that succeeded."""

@@ -53,6 +53,9 @@ PIECE_ROWS = 1000
 PIECES_AHEAD = 4
 """Pieces that may wait for the disk before a load does."""
 
+DELAY_S = 0.05
+"""After an apply, until a small load is written: requests that waited for the apply go before."""
+
 WAITING_ROWS = 10_000
 """Rows that may wait for the disk; beyond that a load is not copied."""
 
@@ -74,6 +77,8 @@ class DiskCopy:
         self._retry = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S)
         self._retry_at = 0.0
         self._syncing: asyncio.TimerHandle | None = None
+        self._held_back: Callable[[], None] | None = None
+        self._hand_over_at: asyncio.TimerHandle | None = None
         self._newest: VersionMark | None = None
         self._is_incomplete = False
         self._is_closed = False
@@ -97,7 +102,7 @@ class DiskCopy:
     @property
     def is_busy(self) -> bool:
         """Whether something is still to be written, or read."""
-        return self._jobs > 0
+        return self._jobs > 0 or self._held_back is not None
 
     async def open(self) -> None:
         """Open the file and check it; what is wrong with it becomes the ``problem``."""
@@ -110,6 +115,7 @@ class DiskCopy:
         """Write what waits, if the disk does not take too long, and close. May be repeated."""
         if self._is_closed:
             return
+        self._hand_over()
         self._is_closed = True
         if self._syncing is not None:
             self._syncing.cancel()
@@ -166,6 +172,7 @@ class DiskCopy:
 
     def record(self, since: VersionMark | None, mark: VersionMark) -> Recording:
         """Begin to write a load that leads from ``since`` (None: from nothing) to ``mark``."""
+        self._hand_over()
         self._newest = mark
         recording = Recording(self, self._file, since, mark)
         if self._waiting_rows > WAITING_ROWS:
@@ -192,6 +199,17 @@ class DiskCopy:
         job = self._submit(work)
         job.add_done_callback(partial(self._note_done, rows))
         return job
+
+    def hold_back(self, hand_over: Callable[[], None]) -> None:
+        """Have something handed over a little later, but before anything else is recorded."""
+        self._held_back = hand_over
+        self._hand_over_at = asyncio.get_running_loop().call_later(DELAY_S, self._hand_over)
+
+    def _hand_over(self) -> None:
+        hand_over, self._held_back = self._held_back, None
+        if hand_over is not None and self._hand_over_at is not None:
+            self._hand_over_at.cancel()
+            hand_over()
 
     def _note_done(self, rows: int, job: asyncio.Future[VersionMark | None]) -> None:
         self._waiting_rows -= rows
@@ -257,12 +275,17 @@ class Recording:
         self._held_rows += len(batch.rows) + len(batch.deleted)
         if self._held_rows >= PIECE_ROWS:
             await self._wait_for_the_disk()
-            self._hand_over()
+            if not self._is_over:
+                self._hand_over()
 
     def commit(self) -> None:
         """Hand over the rest: the version is complete. Does not wait."""
-        if not self._is_over:
+        if self._is_over:
+            return
+        if self._has_begun:
             self._hand_over(is_last=True)
+        else:
+            self._disk.hold_back(partial(self._hand_over, is_last=True))
         self._is_over = True
 
     def rollback(self) -> None:
@@ -288,8 +311,6 @@ class Recording:
                 return
 
     def _hand_over(self, *, is_last: bool = False) -> None:
-        if self._is_over:
-            return
         batches, rows, is_first = self._held, self._held_rows, not self._has_begun
         self._held, self._held_rows, self._has_begun = [], 0, True
         work = partial(self._write, batches, is_first=is_first, is_last=is_last)

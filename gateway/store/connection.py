@@ -1,7 +1,8 @@
 """How every connection to PostgreSQL is opened: deadlines, session settings, tolerant decoding.
 
-Statements are never prepared on the server: behind PgBouncer in transaction mode the next one may
-run on another server connection, which does not know them. The session settings go with the
+Statements are not prepared on the server unless it is sure that no pooler stands in between: behind
+PgBouncer in transaction mode the next one may run on another server connection, which does not know
+them. The session settings go with the
 start-up packet, which such a PgBouncer must be told to let pass
 (``ignore_startup_parameters = options``); then the role's own settings apply.
 """
@@ -86,6 +87,16 @@ async def ask(
             cut(connection)
             with suppress(Exception):
                 await call
+
+
+async def is_pooled(connection: psycopg.AsyncConnection[Any], timeout_s: float) -> bool:
+    """Tell whether somebody else answers for the server: poolers make up process ids.
+
+    Raises TimeoutError, and what the driver raises.
+    """
+    question = connection.execute("SELECT pg_backend_pid()")
+    answer = await (await ask(connection, question, timeout_s)).fetchone()
+    return answer != (connection.info.backend_pid,)
 
 
 def cut(connection: psycopg.AsyncConnection[Any]) -> None:

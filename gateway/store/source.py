@@ -11,6 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any, Literal
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from psycopg.rows import dict_row
 
 from gateway.entities import ENTITIES, Row
 from gateway.settings import NodeSettings
-from gateway.store.connection import DEADLINE_MARGIN_S, ask, connect, is_cut
+from gateway.store.connection import DEADLINE_MARGIN_S, ask, connect, is_cut, is_pooled
 from gateway.store.errors import NO_VERSION, StoreUnavailable, translated
 from gateway.store.tables import ENTITY_TABLES
 
@@ -108,7 +109,10 @@ _HEAD = """
 
 
 class DatabaseSource:
-    """Reads versions and loads; for one task at a time."""
+    """Reads versions and loads; for one task at a time.
+
+    What is asked again and again is prepared on the server: to plan it takes longer than to run it.
+    """
 
     def __init__(self, settings: NodeSettings) -> None:
         self._settings = settings
@@ -147,12 +151,22 @@ class DatabaseSource:
         try:
             if self._connection is None or is_cut(self._connection):
                 await self.close()
-                with translated():
-                    self._connection = await connect(self._settings)
+                self._connection = await self._connect()
             yield self._connection
         except BaseException:
             await self.close()
             raise
+
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        with translated():
+            connection = await connect(self._settings)
+            try:
+                if not await is_pooled(connection, self._timeout_s):
+                    connection.prepare_threshold = 0
+            except BaseException:
+                await connection.close()
+                raise
+            return connection
 
     async def _batches(
         self,
@@ -164,10 +178,11 @@ class DatabaseSource:
         for table in ENTITIES:
             number = head["changes"].get(table, 0)
             if reason or since is None:
-                pages = self._pages(connection, _all_rows(table), is_long=True)
+                pages = self._pages(connection, _all_rows(table))
+            elif number > BATCH_ROWS:
+                pages = self._pages(connection, _changed_rows(table, sql.Literal(since.version)))
             elif number:
-                query = _changed_rows(table, since.version)
-                pages = self._pages(connection, query, is_long=number > BATCH_ROWS)
+                pages = self._page(connection, _few_changed_rows(table), since.version)
             else:
                 continue
             async with aclosing(pages):
@@ -175,31 +190,41 @@ class DatabaseSource:
                     yield _batch(table, rows)
 
     async def _pages(
-        self, connection: psycopg.AsyncConnection[Any], query: sql.Composed, *, is_long: bool
+        self, connection: psycopg.AsyncConnection[Any], query: sql.Composed
     ) -> AsyncGenerator[list[Row]]:
-        """Yield rows, at most BATCH_ROWS at once; a short answer takes a single round trip."""
-        if not is_long:
-            yield await (await self._execute(connection, query)).fetchall()
-            return
+        """Yield rows, at most BATCH_ROWS at once."""
         await self._execute(connection, _DECLARE.format(query))
         while rows := await (await self._execute(connection, _FETCH)).fetchall():
             yield rows
         await self._execute(connection, "CLOSE load")
 
+    async def _page(
+        self, connection: psycopg.AsyncConnection[Any], query: str, since: int
+    ) -> AsyncGenerator[list[Row]]:
+        """Yield all rows at once, in a single round trip."""
+        cursor = await self._execute(connection, query, prepare=True, since=since)
+        yield await cursor.fetchall()
+
     async def _one(
         self, connection: psycopg.AsyncConnection[Any], query: str, **values: Any
     ) -> Row:
-        row = await (await self._execute(connection, query, **values)).fetchone()
+        row = await (await self._execute(connection, query, prepare=True, **values)).fetchone()
         if row is None:
             raise StoreUnavailable(NO_VERSION)
         return row
 
     async def _execute(
-        self, connection: psycopg.AsyncConnection[Any], query: str | sql.Composed, **values: Any
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        query: str | sql.Composed,
+        *,
+        prepare: bool = False,
+        **values: Any,
     ) -> psycopg.AsyncCursor[Row]:
         cursor = connection.cursor(row_factory=dict_row)
+        answer = cursor.execute(query, values or None, prepare=prepare)
         with translated():
-            return await ask(connection, cursor.execute(query, values or None), self._timeout_s)
+            return await ask(connection, answer, self._timeout_s)
 
 
 def _load(head: Row, reason: FullLoadReason | None, batches: AsyncIterator[Batch]) -> Load:
@@ -242,13 +267,15 @@ def _all_rows(table: str) -> sql.Composed:
     return sql.SQL("SELECT {} FROM {}").format(_columns(table), sql.Identifier(table))
 
 
-def _changed_rows(table: str, since: int) -> sql.Composed:
+def _changed_rows(table: str, since: sql.Composable) -> sql.Composed:
     return _CHANGED_ROWS.format(
-        columns=_columns(table),
-        table=sql.Identifier(table),
-        kind=sql.Literal(table),
-        since=sql.Literal(since),
+        columns=_columns(table), table=sql.Identifier(table), kind=sql.Literal(table), since=since
     )
+
+
+@cache
+def _few_changed_rows(table: str) -> str:
+    return _changed_rows(table, sql.Placeholder("since")).as_string()
 
 
 _CHANGED_ROWS = sql.SQL("""

@@ -16,7 +16,7 @@ from uuid import uuid4
 import psycopg
 
 from gateway.settings import NodeSettings, named
-from gateway.store.connection import ask, connect
+from gateway.store.connection import ask, connect, is_pooled
 from gateway.sync.strategy import SyncStrategy, Wake
 
 CHANNEL = "gateway_config_version"
@@ -51,7 +51,7 @@ class NotifyStrategy(SyncStrategy):
         """
         connection = await connect(self._settings)
         try:
-            if await self._is_pooled(connection):
+            if await is_pooled(connection, self._timeout_s):
                 await self._check_delivery(connection)
             await self._execute(connection, f"LISTEN {CHANNEL}")
             wake("listening from now on")
@@ -69,11 +69,6 @@ class NotifyStrategy(SyncStrategy):
             async for announcement in connection.notifies(timeout=PROBE_INTERVAL_S):
                 is_quiet = False
                 wake(f"version {announcement.payload} announced")
-
-    async def _is_pooled(self, connection: psycopg.AsyncConnection[Any]) -> bool:
-        """Tell whether somebody else answers for the server: poolers make up process ids."""
-        cursor = await self._execute(connection, "SELECT pg_backend_pid()")
-        return await cursor.fetchone() != (connection.info.backend_pid,)
 
     async def _check_delivery(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Send a notification from another connection, and wait for it on this one, idle."""
