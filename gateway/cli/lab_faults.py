@@ -20,7 +20,7 @@ from gateway.lab.faults.history import HistoryError, read
 from gateway.lab.faults.plan import FaultKind, PlannedFault, names, parse_faults
 from gateway.lab.faults.report import Tally, complaint, replays, summary
 from gateway.lab.faults.run import Options, record
-from gateway.lab.staleness.strategies import StrategySyntaxError, parse_strategy
+from gateway.lab.strategies import StrategySyntaxError, parse_strategy
 
 FILE_WIDTH = 120
 HISTORY = "history.jsonl"

@@ -27,7 +27,7 @@ from gateway.lab.fleet.report import (
     write_report,
 )
 from gateway.lab.fleet.run import Progress, run
-from gateway.lab.staleness.strategies import Strategy, StrategySyntaxError, parse_strategies
+from gateway.lab.strategies import Strategy, StrategySyntaxError, parse_strategies
 
 FILE_WIDTH = 120
 

@@ -19,14 +19,14 @@ from gateway.lab.cluster import LabError
 from gateway.lab.staleness.report import HINT, can_plot, write_report
 from gateway.lab.staleness.result import Result
 from gateway.lab.staleness.run import Plan, Running, run
-from gateway.lab.staleness.strategies import (
+from gateway.lab.staleness.table import LEGEND, complaints, table
+from gateway.lab.staleness.wire import Origin
+from gateway.lab.strategies import (
     DEFAULT,
     Strategy,
     StrategySyntaxError,
     parse_strategies,
 )
-from gateway.lab.staleness.table import LEGEND, complaints, table
-from gateway.lab.staleness.wire import Origin
 
 FILE_WIDTH = 120
 LOAD_CONNECTIONS = 8

@@ -30,6 +30,7 @@ import psycopg
 import structlog
 
 MAJOR_VERSION = 18
+MAX_CONNECTIONS = 500
 DATABASE = "gateway"
 SUPERUSER = "postgres"
 SOCKET_NAME = ".s.PGSQL.5432"
@@ -60,7 +61,7 @@ class EmbeddedPostgres:
     """
 
     def __init__(
-        self, directory: Path, *, durable: bool = True, max_connections: int = 500
+        self, directory: Path, *, durable: bool = True, max_connections: int = MAX_CONNECTIONS
     ) -> None:
         self.directory = directory.resolve()
         self._durable = durable

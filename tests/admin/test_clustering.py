@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import httpx
 import pytest
 
 from gateway.settings import NodeSettings, Role
-from gateway.store.data_planes import DataPlaneReport, DataPlaneTable
+from gateway.store.data_planes import DataPlaneTable
 from gateway.store.store import Store
+from tests.store.data_planes import EXPIRES_AT, a_report
 
 from .conftest import StandingNode, client_of, created
 
 Client = httpx.AsyncClient
-
-EXPIRES_AT = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -34,22 +32,6 @@ def settings(database_url: str) -> NodeSettings:
 @pytest.fixture
 def table(store: Store) -> DataPlaneTable:
     return DataPlaneTable(store)
-
-
-def a_report(number: int = 1) -> DataPlaneReport:
-    return DataPlaneReport(
-        id=UUID(int=number),
-        name=f"edge-{number}",
-        ip="10.0.0.1",
-        software_version="0.1.0",
-        applied_version=None,
-        applied_committed_at=None,
-        sync_status="unknown",
-        labels={"region": "eu"},
-        cert_expires_at=EXPIRES_AT,
-        control_plane_id=uuid4(),
-        heard_ago_s=0.0,
-    )
 
 
 async def test_a_data_plane_is_told_of_in_kongs_words_and_ours(

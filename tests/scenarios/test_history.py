@@ -16,7 +16,7 @@ from gateway.lab.faults.history import Outcome, read, to_line
 from gateway.lab.faults.plan import FaultKind
 from gateway.lab.faults.report import Tally, replays
 from gateway.lab.faults.run import Options, record
-from gateway.lab.staleness.strategies import parse_strategy
+from gateway.lab.strategies import parse_strategy
 from tests.lab.faults import broken
 
 WITHOUT_HYBRID = [kind for kind in FaultKind if kind is not FaultKind.KILL_CONTROL_PLANE]

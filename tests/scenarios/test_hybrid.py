@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +13,6 @@ import httpx
 import pytest
 
 from gateway.hybrid.certificates import ClusterPair, make_pair
-from gateway.store import migrate
 from gateway.store.embedded import EmbeddedPostgres
 
 from .conftest import StartNodes
@@ -71,20 +68,6 @@ class Planes:
 @pytest.fixture
 def planes(start_nodes: StartNodes, pair: ClusterPair, tmp_path: Path) -> Planes:
     return Planes(start_nodes, pair, tmp_path)
-
-
-@pytest.fixture
-def own_postgres() -> Iterator[EmbeddedPostgres]:
-    """A server that may be stopped."""
-    directory = Path(tempfile.mkdtemp(prefix="gateway-hybrid-"))
-    directory.chmod(0o711)
-    server = EmbeddedPostgres(directory / "postgres", durable=False)
-    try:
-        migrate.upgrade(server.start())
-        yield server
-    finally:
-        server.stop()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 async def serve_orders(control_plane: NodeProcess, upstream: Upstream) -> int:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
 
 import pytest
 
 from gateway.store.data_planes import DataPlaneReport, DataPlaneTable
 from gateway.store.store import Store
+from tests.store.data_planes import a_report
 
 COMMITTED_AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
@@ -18,22 +18,6 @@ COMMITTED_AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 @pytest.fixture
 def table(store: Store) -> DataPlaneTable:
     return DataPlaneTable(store)
-
-
-def a_report(number: int = 1) -> DataPlaneReport:
-    return DataPlaneReport(
-        id=UUID(int=number),
-        name=f"edge-{number}",
-        ip="10.0.0.1",
-        software_version="0.1.0",
-        applied_version=None,
-        applied_committed_at=None,
-        sync_status="unknown",
-        labels={"region": "eu"},
-        cert_expires_at=COMMITTED_AT,
-        control_plane_id=uuid4(),
-        heard_ago_s=0.0,
-    )
 
 
 async def test_what_was_written_is_read_with_its_age(table: DataPlaneTable) -> None:

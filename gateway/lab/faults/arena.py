@@ -11,7 +11,7 @@ from typing import Any
 from gateway.hybrid.certificates import make_pair
 from gateway.lab.cluster import LabCluster, LabError, LabNode
 from gateway.lab.fault_proxy import HOST, FaultProxy
-from gateway.lab.staleness.strategies import Strategy
+from gateway.lab.strategies import Strategy
 from gateway.settings import Role, StaleAction
 
 CONTROL_PLANES = 2

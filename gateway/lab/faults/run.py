@@ -24,7 +24,7 @@ from gateway.lab.faults.probes import Prober
 from gateway.lab.faults.registers import ROUTES, SERVICES, UPSTREAMS
 from gateway.lab.faults.upstream import HOST, ShowingUpstream
 from gateway.lab.faults.writers import AdminWriter, Desk, SqlWriter
-from gateway.lab.staleness.strategies import Strategy
+from gateway.lab.strategies import Strategy
 from gateway.lab.tasks import task_group
 
 KEYS = 5

@@ -26,6 +26,9 @@ from gateway.up.process import Child
 
 ANSWER_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 60.0
+STAGE_TIMEOUT_S = 30.0
+"""Thousands of sessions take a while to end; what is cut short is not what is measured."""
+
 """More than the server's process allows itself."""
 
 CLOCK_LOOKS = 20
@@ -157,7 +160,11 @@ async def _server_for(url: str, max_connections: int) -> AsyncIterator[tuple[str
         yield url, None
         return
     with _temporary_directory() as directory:
-        command = ["gateway.lab.fleet.postgres", str(directory / "postgres"), str(max_connections)]
+        command = [
+            *("gateway.up.postgres", str(directory / "postgres")),
+            *("--max-connections", str(max_connections)),
+            *("--stop-timeout", str(STAGE_TIMEOUT_S)),
+        ]
         log = directory / "postgres.log"
         server = Child("PostgreSQL", command, os.environ, log, _log.warning, announces=True)
         try:

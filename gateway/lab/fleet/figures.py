@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gateway.lab.fleet.messages import NodeReport
 from gateway.lab.fleet.plan import Cell
-from gateway.lab.staleness.summary import percentile
+from gateway.lab.percentiles import percentile
 
 SATURATED_CORES = 0.9
 """A process with one event loop that takes this much of a core is at its limit."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.lab.cluster import LabError
-from gateway.lab.staleness.strategies import Strategy
+from gateway.lab.strategies import Strategy
 
 STRATEGIES = "poll:5s,poll:1s,notify,hybrid"
 USUAL_SIZES = (10, 100, 1000)

@@ -11,9 +11,9 @@ import psycopg
 
 from gateway.hybrid.certificates import make_pair
 from gateway.lab.cluster import LabCluster, LabError, LabNode
-from gateway.lab.staleness.strategies import Strategy
 from gateway.lab.staleness.target import Target
 from gateway.lab.staleness.wire import Origin
+from gateway.lab.strategies import Strategy
 from gateway.lab.tasks import task_group
 from gateway.lab.upstream import EchoUpstream
 

@@ -13,10 +13,10 @@ from gateway.lab.staleness.meters import Meters, counted, windows_between
 from gateway.lab.staleness.pace import LEAST_PAUSE_S, Pace
 from gateway.lab.staleness.probe import Probe
 from gateway.lab.staleness.result import MeasuredChange, StrategyResult
-from gateway.lab.staleness.strategies import Strategy
 from gateway.lab.staleness.target import Target
 from gateway.lab.staleness.wire import Connection
 from gateway.lab.staleness.writer import Writer
+from gateway.lab.strategies import Strategy
 from gateway.lab.tasks import task_group
 
 CLEAN_UP_TIMEOUT_S = 60.0

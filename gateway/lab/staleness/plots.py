@@ -15,14 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from gateway.lab.palette import COLORS, DASHES
 from gateway.lab.staleness.changes import Verdict
 from gateway.lab.staleness.result import MeasuredChange, Observation, Result, Seen, StrategyResult
 from gateway.lab.staleness.summary import Summary, summarize, typical
 from gateway.lab.staleness.table import number, queries_per_s
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 FRESH, STALE, FAILED, GREY = "#0072B2", "#D55E00", "#000000", "#666666"
-DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)))
 LEAST_MS = 0.5
 """Where the logarithmic axis of windows begins: below that is what cannot be resolved."""
 

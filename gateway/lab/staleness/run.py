@@ -17,8 +17,8 @@ from gateway.lab.staleness.load import load_on
 from gateway.lab.staleness.measure import measure
 from gateway.lab.staleness.pace import pace
 from gateway.lab.staleness.result import Result, StrategyResult
-from gateway.lab.staleness.strategies import Strategy
 from gateway.lab.staleness.target import Target
+from gateway.lab.strategies import Strategy
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, median
 
+from gateway.lab.percentiles import percentile
 from gateway.lab.staleness.result import MeasuredChange, StrategyResult
 
 
@@ -49,16 +50,6 @@ def summarize(result: StrategyResult) -> Summary:
         resolution_ms=median(gaps) if gaps else None,
         own_p50_ms=histogram_quantile(result.own_windows, 0.5),
     )
-
-
-def percentile(ordered: Sequence[float], percent: float) -> float | None:
-    """Return the smallest value that at least so many percent of the ordered values do not exceed.
-
-    None of no values.
-    """
-    if not ordered:
-        return None
-    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def histogram_quantile(cumulative: Mapping[float, int], quantile: float) -> float | None:

@@ -7,7 +7,7 @@ from typing import Any
 from gateway.lab.fleet.figures import CellResult, Load, Propagation, Restart, Spread
 from gateway.lab.fleet.messages import Apply, NodeReport
 from gateway.lab.fleet.plan import Cell
-from gateway.lab.staleness.strategies import parse_strategy
+from gateway.lab.strategies import parse_strategy
 
 
 def cell(strategy: str = "notify", nodes: int = 10) -> Cell:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.lab.cluster import LabError
 from gateway.lab.fleet import plan
-from gateway.lab.staleness.strategies import parse_strategies, parse_strategy
+from gateway.lab.strategies import parse_strategies, parse_strategy
 
 from .making import cell
 

@@ -14,8 +14,8 @@ from gateway.lab.staleness.changes import Kind
 from gateway.lab.staleness.report import write_report
 from gateway.lab.staleness.result import StrategyResult
 from gateway.lab.staleness.run import Plan, Running, run
-from gateway.lab.staleness.strategies import Strategy, parse_strategies
 from gateway.lab.staleness.summary import summarize
+from gateway.lab.strategies import Strategy, parse_strategies
 from gateway.lab.upstream import EchoUpstream
 from tests.scenarios.nodes import http_client
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.lab.staleness.summary import histogram_quantile, percentile, summarize, typical
+from gateway.lab.percentiles import percentile
+from gateway.lab.staleness.summary import histogram_quantile, summarize, typical
 
 from .making import strategy
 

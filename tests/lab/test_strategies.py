@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.lab.staleness.strategies import (
+from gateway.lab.strategies import (
     DEFAULT,
     Strategy,
     StrategySyntaxError,
