@@ -22,7 +22,7 @@ from gateway import __version__
 from gateway.hybrid.addresses import Address, parse_addresses, parse_labels
 from gateway.hybrid.certificates import SERVER_NAME, ClusterPair
 from gateway.hybrid.complaints import Complaints
-from gateway.hybrid.identity import node_id
+from gateway.hybrid.identity import Identity
 from gateway.hybrid.line import ANSWERS_AHEAD, AnswerFailed, Line
 from gateway.hybrid.protocol import (
     MOST_BYTES_ANSWERED,
@@ -57,7 +57,8 @@ class ControlPlaneLink:
     """
 
     def __init__(self, settings: NodeSettings) -> None:
-        self.node_id = node_id(settings)
+        self._identity = Identity.of(settings)
+        self.node_id = self._identity.id
         self.announced: Callable[[int], None] = _ignore
         self._settings = settings
         self._pair = ClusterPair.of(settings)

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.hybrid.addresses import parse_addresses, parse_labels
-from gateway.hybrid.identity import node_id
+from gateway.hybrid.identity import Identity
 from gateway.settings import NodeSettings
 
 
@@ -56,6 +56,24 @@ def test_labels_that_cannot_be_name_the_setting(text: str) -> None:
 
 def a_data_plane(directory: Path | str, name: str = "edge", port: int = 8000) -> NodeSettings:
     return NodeSettings(node_name=name, proxy_port=port, snapshot_dir=str(directory))
+
+
+def node_id(settings: NodeSettings) -> UUID:
+    """The id of a data plane that starts with these settings, and is over again."""
+    identity = Identity.of(settings)
+    identity.release()
+    return identity.id
+
+
+def test_no_two_that_live_are_the_same(tmp_path: Path) -> None:
+    settings = a_data_plane(tmp_path)
+    first = Identity.of(settings)
+    with capture_logs() as log:
+        second = Identity.of(settings)
+    assert second.id != first.id
+    assert "proxy port of its own" in log[0]["reason"]
+    first.release()
+    assert node_id(settings) == first.id
 
 
 def test_a_data_plane_is_the_same_after_a_restart(tmp_path: Path) -> None:
