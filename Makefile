@@ -21,8 +21,8 @@ install: $(INSTALLED) ## Install the package and its tools into .venv
 up: $(INSTALLED) ## Run a cluster here: PostgreSQL, 3 nodes, a demo upstream
 	@$(BIN)/gateway up $(ARGS)
 
-test: $(INSTALLED) ## Run the test suite
-	$(BIN)/pytest $(ARGS)
+test: $(INSTALLED) ## Run the test suite, on up to four cores
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal $(ARGS)
 
 check: $(INSTALLED) ## Lint, formatting and types
 	$(BIN)/ruff check .
