@@ -98,7 +98,10 @@ async def test_the_commands_of_the_readme_do_what_it_says(
         *("200", "404", "200 /v1/42"),  # POST only
         *("201", "201", "200", "200 /v1/42"),  # over a target
         *("204", "404", "404"),  # deleted
-        *("200", "node-3", "gateway_config_version_applied", "200"),  # looked at
+        *("200", "node-3"),  # looked at
+        *("201", "200 /v1/42"),  # created again, by a write that waits
+        *("200 /v1/42", "503"),  # asked for with a version, one that is there and one that is not
+        *("gateway_config_version_applied", "200"),  # counted
     ]
     for command, outcome in zip(commands_of_the_tour(), expected, strict=True):
         assert outcome in await carry_out(command, nodes, upstream), command
