@@ -53,7 +53,7 @@ PIECE_ROWS = 1000
 PIECES_AHEAD = 4
 """Pieces that may wait for the disk before a load does."""
 
-DELAY_S = 0.05
+DELAY_S = 0.02
 """After an apply, until a small load is written: requests that waited for the apply go before."""
 
 WAITING_ROWS = 10_000

@@ -178,6 +178,14 @@ class NodeProcess:
 
         await until(has_reached)
 
+    async def copies(self, version: int) -> None:
+        """Wait until the disk copy has this version."""
+
+        async def is_on_disk() -> bool:
+            return bool((await self.report())["disk_copy"]["version"] == version)
+
+        await until(is_on_disk)
+
     async def becomes(self, state: str) -> None:
         """Wait for this state of sync."""
 

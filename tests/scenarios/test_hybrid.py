@@ -237,6 +237,7 @@ async def test_without_any_control_plane_data_planes_serve_on_even_when_restarte
     edge = await planes.data_plane(control_plane, **settings)
     version = await serve_orders(control_plane, upstream)
     await all_reach([edge], version)
+    await edge.copies(version)
     identity = (await edge.report())["node"]["id"]
     await control_plane.kill()
     await edge.logged(GOES_AND_COMES[0])

@@ -46,17 +46,8 @@ async def give_routes(node: NodeProcess, upstream: Upstream, number: int) -> int
         route = {"paths": [f"/route/{k:03}"]}
         version = await node.write("PUT", f"/services/orders/routes/route-{k}", route)
     await node.reaches(version)
-    await copied(node, version)
+    await node.copies(version)
     return version
-
-
-async def copied(node: NodeProcess, version: int) -> None:
-    """Wait until the disk copy has this version."""
-
-    async def is_on_disk() -> bool:
-        return bool((await node.report())["disk_copy"]["version"] == version)
-
-    await until(is_on_disk)
 
 
 async def check_that_it_serves(node: NodeProcess, number: int) -> None:
@@ -97,7 +88,7 @@ async def test_a_killed_node_starts_from_disk_and_catches_up_when_the_database_i
     metrics = await again.metrics()
     assert metrics.value("gateway_config_from_disk") == 0
     assert metrics.value("gateway_config_full_loads_total") == 0
-    await copied(again, version + 1)
+    await again.copies(version + 1)
     await joins(again)
 
 
@@ -152,7 +143,7 @@ async def test_a_database_restored_meanwhile_is_followed_with_a_full_load(
     assert said["reason"] == "the version went back"
     await again.becomes("synced")
     await check_that_it_serves(again, 2)
-    await copied(again, version - 2)
+    await again.copies(version - 2)
 
 
 async def test_nodes_killed_amid_writes_restart_with_exactly_one_version(
@@ -239,7 +230,7 @@ async def test_a_corrupt_copy_is_refused_by_name_and_moved_aside_with_the_databa
     (again,) = await start_nodes(1, **settings | {"node_name": "node-1"})
     await check_that_it_serves(again, 3)
     assert f"{file} is corrupt" in again.lines_of(NOT_KEPT)[0]["problem"]
-    await copied(again, version)
+    await again.copies(version)
     assert (await again.report())["disk_copy"]["problem"] is None
     assert file.with_name(f"{file.name}.corrupt").read_bytes() == damaged
 
