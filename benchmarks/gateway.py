@@ -35,6 +35,7 @@ class Gateway:
         self.port, self._admin_port, self._status_port = free_port(), free_port(), free_port()
         self._core = core
         self._log = home / "node.log"
+        self._snapshots = home / "snapshots"
         self._postgres = EmbeddedPostgres(home / "postgres")
         admin_url = f"http://127.0.0.1:{self._admin_port}"
         self._admin = httpx.Client(base_url=admin_url, timeout=10, trust_env=False)
@@ -100,6 +101,7 @@ class Gateway:
             "GATEWAY_PROXY_PORT": str(self.port),
             "GATEWAY_ADMIN_PORT": str(self._admin_port),
             "GATEWAY_STATUS_PORT": str(self._status_port),
+            "GATEWAY_SNAPSHOT_DIR": str(self._snapshots),
             "GATEWAY_LOG_LEVEL": "warning",
         }
 
