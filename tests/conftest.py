@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -17,6 +14,8 @@ from gateway.store import migrate
 from gateway.store.embedded import EmbeddedPostgres
 from gateway.store.store import Store
 
+from .postgres import temporary_postgres
+
 TEMPLATE = "template_migrated"
 _numbers = itertools.count(1)
 
@@ -24,16 +23,8 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """A server for the whole run; databases in it belong to single tests."""
-    # Not below pytest's own folder, whose mode other runs reset while the server needs to pass.
-    directory = Path(tempfile.mkdtemp(prefix="gateway-tests-"))
-    directory.chmod(0o711)
-    server = EmbeddedPostgres(directory / "postgres", durable=False)
-    try:
-        server.start()
+    with temporary_postgres("tests") as server:
         yield server
-    finally:
-        server.stop()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ class SyncLoop:
             await self._wait(at_random_within_s(self._settings.poll_interval_s))
             while True:
                 was_asked = self._due.is_set()
-                error = await self._sync_for_all_who_wait()
+                error = await self._sync_for_all_who_wait(was_asked=was_asked)
                 if error:
                     await asyncio.sleep(LEAST_RETRY_S)
                 await self._wait(self._pause_s(error, was_asked=was_asked))
@@ -137,9 +137,9 @@ class SyncLoop:
         interval_s = self._settings.poll_interval_s
         return at_random_within_s(interval_s) if was_asked else jittered_s(interval_s)
 
-    async def _sync_for_all_who_wait(self) -> Exception | None:
+    async def _sync_for_all_who_wait(self, *, was_asked: bool) -> Exception | None:
         """Sync once. Who asks from now on waits for the next one: this may miss their change."""
-        was_asked, waiting = self._due.is_set(), self._waiting
+        waiting = self._waiting
         applies_before = self._status.applies
         self._due.clear()
         self._is_urgent.clear()

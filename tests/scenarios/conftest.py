@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 
 from gateway.store import migrate
 from gateway.store.embedded import EmbeddedPostgres
+from tests.postgres import temporary_postgres
 
 from .nodes import NodeProcess, http_client
 from .upstream import Upstream
@@ -23,15 +21,9 @@ StartNodes = Callable[..., Awaitable[list[NodeProcess]]]
 @pytest.fixture
 def own_postgres() -> Iterator[EmbeddedPostgres]:
     """A server that may be stopped."""
-    directory = Path(tempfile.mkdtemp(prefix="gateway-outage-"))
-    directory.chmod(0o711)
-    server = EmbeddedPostgres(directory / "postgres", durable=False)
-    try:
-        migrate.upgrade(server.start())
+    with temporary_postgres("outage") as server:
+        migrate.upgrade(server.url())
         yield server
-    finally:
-        server.stop()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture

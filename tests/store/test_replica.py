@@ -27,6 +27,7 @@ from gateway.store.source import Batch, DatabaseSource, Load, VersionMark
 from gateway.sync.loop import SyncFailedError, SyncLoop
 from gateway.sync.poll import PollStrategy
 from gateway.sync.status import SyncState, SyncStatus
+from tests.postgres import temporary_postgres
 from tests.sync.mirror import Mirror
 
 SLOW = "loading from the primary instead of the replica"
@@ -38,15 +39,9 @@ AGAIN = "loading from the replica again"
 
 @pytest.fixture(scope="module")
 def primary() -> Iterator[EmbeddedPostgres]:
-    directory = Path(tempfile.mkdtemp(prefix="gateway-primary-"))
-    directory.chmod(0o711)
-    server = EmbeddedPostgres(directory / "postgres", durable=False)
-    try:
-        migrate.upgrade(server.start())
+    with temporary_postgres("primary") as server:
+        migrate.upgrade(server.url())
         yield server
-    finally:
-        server.stop()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
