@@ -20,13 +20,13 @@ from gateway.lab.fleet.plan import STRATEGIES, Cell, cells, cores, parse_sizes, 
 from gateway.lab.fleet.report import (
     HINT,
     FleetResult,
-    can_plot,
     complaints,
     record,
     tables,
     write_report,
 )
 from gateway.lab.fleet.run import Progress, run
+from gateway.lab.plotting import can_plot
 from gateway.lab.strategies import Strategy, StrategySyntaxError, parse_strategies
 
 FILE_WIDTH = 120

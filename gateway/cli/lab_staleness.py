@@ -16,7 +16,8 @@ from rich.progress import Progress as Bars
 
 from gateway.cli.errors import CommandError
 from gateway.lab.cluster import LabError
-from gateway.lab.staleness.report import HINT, can_plot, write_report
+from gateway.lab.plotting import can_plot
+from gateway.lab.staleness.report import HINT, write_report
 from gateway.lab.staleness.result import Result
 from gateway.lab.staleness.run import Plan, Running, run
 from gateway.lab.staleness.table import LEGEND, complaints, table

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from gateway.lab.fleet.figures import CellResult
-from gateway.lab.palette import COLORS, DASHES
+from gateway.lab.plotting import COLORS, DASHES
 
 MARKERS = "os^Dv<>"
 BOUNDED = "open mark: simulators or machine at their limit"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from rich.table import Table
 from gateway import __version__
 from gateway.lab.fleet.figures import CellResult, Load, Restart
 from gateway.lab.fleet.plan import cores
+from gateway.lab.plotting import can_plot
 
 BEGIN, END = "<!-- figures: written by gateway lab fleet -->", "<!-- end of figures -->"
 PLOT = "fleet.svg"
@@ -94,11 +94,6 @@ def record(result: FleetResult, page: Path) -> None:
     if can_plot():
         (page.parent / "img").mkdir(exist_ok=True)
         (page.parent / "img" / PLOT).write_text(_plot(result.cells))
-
-
-def can_plot() -> bool:
-    """Tell whether matplotlib is there."""
-    return importlib.util.find_spec("matplotlib") is not None
 
 
 def _plot(results: Sequence[CellResult]) -> str:

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from gateway.lab.palette import COLORS, DASHES
+from gateway.lab.plotting import COLORS, DASHES
 from gateway.lab.staleness.changes import Verdict
 from gateway.lab.staleness.result import MeasuredChange, Observation, Result, Seen, StrategyResult
 from gateway.lab.staleness.summary import Summary, summarize, typical

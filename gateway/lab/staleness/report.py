@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
+from gateway.lab.plotting import can_plot
 from gateway.lab.staleness.files import write_csv, write_json
 from gateway.lab.staleness.page import page
 from gateway.lab.staleness.result import Result
@@ -24,11 +24,6 @@ def write_report(result: Result, directory: Path) -> list[Path]:
     if can_plot():
         written += _write_page(result, directory)
     return written
-
-
-def can_plot() -> bool:
-    """Tell whether matplotlib is there."""
-    return importlib.util.find_spec("matplotlib") is not None
 
 
 def _write_page(result: Result, directory: Path) -> list[Path]:

@@ -17,12 +17,12 @@ from gateway.lab.fleet.report import (
     BEGIN,
     END,
     FleetResult,
-    can_plot,
     complaints,
     record,
     tables,
     write_report,
 )
+from gateway.lab.plotting import can_plot
 
 from .making import load, restart, result
 

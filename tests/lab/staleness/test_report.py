@@ -12,9 +12,10 @@ from xml.etree import ElementTree as ET
 import pytest
 from rich.console import Console
 
+from gateway.lab.plotting import can_plot
 from gateway.lab.staleness.page import CAPTIONS, page
 from gateway.lab.staleness.plots import plots
-from gateway.lab.staleness.report import can_plot, write_report
+from gateway.lab.staleness.report import write_report
 from gateway.lab.staleness.result import Result
 from gateway.lab.staleness.table import complaints, table
 
