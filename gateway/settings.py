@@ -49,6 +49,21 @@ class StaleAction(StrEnum):
     REFUSE = "refuse"
 
 
+class RouterFlavor(StrEnum):
+    """Whose tie-breaks the router follows (router.md section 3)."""
+
+    TRADITIONAL = "traditional"
+    TRADITIONAL_COMPATIBLE = "traditional_compatible"
+
+
+class AccessLogFormat(StrEnum):
+    """Whether and how each request is logged."""
+
+    OFF = "off"
+    TEXT = "text"
+    JSON = "json"
+
+
 class LogFormat(StrEnum):
     """How log lines are written."""
 
@@ -224,16 +239,78 @@ class NodeSettings(SharedSettings):
     shared_proxy_port: bool = Field(
         False, description="Bind the proxy port with SO_REUSEPORT, so that nodes share it."
     )
+    proxy_tls_port: Port | None = Field(
+        None, description="Port of the TLS proxy listener; without one there is none."
+    )
+    proxy_tls_host: str = Field("127.0.0.1", description="Address of the TLS proxy listener.")
+    proxy_tls_cert: str = Field(
+        "",
+        description="Certificate chain (PEM file) for clients that no SNI entity has one for; "
+        "empty means self-signed, made at start.",
+    )
+    proxy_tls_cert_key: str = Field("", description="The private key of `proxy_tls_cert`.")
+    tls_min_version: Literal["1.2", "1.3"] = Field(
+        "1.2", description="Oldest TLS version that clients may use."
+    )
+    tls_ciphers: str = Field(
+        "",
+        description="OpenSSL cipher list of TLS 1.2; empty means those of forward secrecy "
+        "with authenticated encryption.",
+    )
+    proxy_protocol: bool = Field(
+        False,
+        description="Each connection of the proxy listeners begins with a PROXY protocol header, "
+        "v1 or v2.",
+    )
     listen_backlog: Annotated[int, Field(ge=1, le=65535)] = Field(
-        2048, description="Connections the kernel queues for the proxy listener."
+        2048, description="Connections the kernel queues for a proxy listener."
     )
     shutdown_timeout_s: Seconds = Field(
         10.0, description="How long in-flight requests may take to finish on stop."
+    )
+    drain_delay_s: Annotated[float, Field(ge=0, le=3600)] = Field(
+        0.0,
+        description="How long a stopping node, no longer ready, still accepts connections, so "
+        "that balancers notice first.",
+    )
+    drain_idle_s: Annotated[float, Field(ge=0, le=3600)] = Field(
+        0.5,
+        description="How long a stopping node waits for a last request on idle connections.",
+    )
+
+    # -- who the client is
+    trusted_ips: str = Field(
+        "",
+        description="Proxies before this one, as addresses or networks, whose word on the "
+        "client's address and X-Forwarded-* is taken.",
+    )
+    real_ip_header: str = Field(
+        "X-Real-IP",
+        description="Header in which trusted proxies give the client's address; "
+        "`proxy_protocol`: the PROXY protocol header.",
+    )
+    real_ip_recursive: bool = Field(
+        False,
+        description="Take the last address of `real_ip_header` that is not trusted itself, "
+        "instead of the last.",
+    )
+    port_maps: str = Field(
+        "",
+        description="Ports under which clients know the listeners' ports, as seen:listening, "
+        "like 80:8000,443:8443.",
+    )
+
+    # -- routing
+    router_flavor: RouterFlavor = Field(
+        RouterFlavor.TRADITIONAL, description="Whose order of routes: either of Kong's flavors."
     )
 
     # -- client side limits
     max_connections: Annotated[int, Field(ge=1)] = Field(
         16_384, description="Most client connections at once; further ones are closed."
+    )
+    max_connections_per_client: Count = Field(
+        0, description="Most connections from one client address; 0 means no limit of its own."
     )
     request_line_limit_bytes: Bytes = Field(8192, description="Longest request line; then 414.")
     header_limit_bytes: Bytes = Field(32_768, description="Largest request or response head.")
@@ -244,9 +321,29 @@ class NodeSettings(SharedSettings):
     )
     header_timeout_s: Seconds = Field(60.0, description="Deadline for a complete request head.")
     body_timeout_s: Seconds = Field(60.0, description="Longest gap between two reads of a body.")
+    body_min_bytes_s: Count = Field(
+        100,
+        description="Slowest request body that is waited for whole, in bytes/s on average; "
+        "0 means no limit.",
+    )
     keepalive_timeout_s: Seconds = Field(75.0, description="Idle time of a client connection.")
     keepalive_requests: Annotated[int, Field(ge=1)] = Field(
         10_000, description="Most requests on one client connection."
+    )
+
+    # -- bodies kept whole
+    body_spool_dir: str = Field(
+        "",
+        description="Directory for bodies beyond `buffer_limit_bytes`; empty means the system's "
+        "for temporary files.",
+    )
+    body_spool_limit_bytes: Bytes = Field(
+        4_294_967_296, description="Most bytes of bodies on disk at once, over all requests."
+    )
+    response_spool_limit_bytes: Bytes = Field(
+        1_073_741_824,
+        description="Most bytes on disk of a response that the client takes slower than the "
+        "upstream sends; 0 means none: the upstream is slowed down.",
     )
 
     # -- upstream side
@@ -259,8 +356,65 @@ class NodeSettings(SharedSettings):
     upstream_keepalive_requests: Count = Field(
         10_000, description="Requests per upstream connection; 0 means no limit."
     )
+    upstream_tls_verify: bool = Field(
+        False, description="Verify upstream certificates where the service does not say."
+    )
+    upstream_tls_verify_depth: Annotated[int, Field(ge=0, le=64)] = Field(
+        1, description="Most intermediate certificates where the service does not say."
+    )
+    upstream_tls_ca: str = Field(
+        "",
+        description="Trusted CA certificates (PEM file) for services without their own; empty "
+        "means the system's.",
+    )
+    upstream_tls_cert: str = Field(
+        "", description="Client certificate (PEM file) shown where no entity gives one."
+    )
+    upstream_tls_cert_key: str = Field("", description="The private key of `upstream_tls_cert`.")
     dns_ttl_s: Seconds = Field(30.0, description="How long a resolved host name is used.")
     dns_timeout_s: Seconds = Field(5.0, description="Deadline for resolving a host name.")
+
+    # -- answers
+    headers: str = Field(
+        "server_tokens,latency_tokens,request_id",
+        description="Headers that the gateway adds to responses: server_tokens (Server, Via), "
+        "latency_tokens, request_id, upstream_status, single headers by name, or off.",
+    )
+    headers_upstream: str = Field(
+        "request_id", description="Headers that the gateway adds to requests: request_id or off."
+    )
+    allow_debug_header: bool = Field(
+        False,
+        description="Answer requests that carry Gateway-Debug (or Kong-Debug) with the names of "
+        "the route and service.",
+    )
+    response_charset: str = Field(
+        "auto",
+        description="Charset named in text responses that name none; `off` for none, `auto` is "
+        "UTF-8 with compat kong, else off.",
+    )
+    error_default_type: Literal[
+        "text/plain", "text/html", "application/json", "application/xml"
+    ] = Field("text/plain", description="Type of error bodies where the request suggests none.")
+    error_template_html: str = Field(
+        "", description="File for HTML error bodies, with two %s: message and request id."
+    )
+    error_template_json: str = Field("", description="The same for JSON.")
+    error_template_xml: str = Field("", description="The same for XML.")
+    error_template_plain: str = Field("", description="The same for plain text.")
+
+    # -- access log
+    access_log: AccessLogFormat = Field(
+        AccessLogFormat.OFF, description="Log each request: as combined log `text`, or `json`."
+    )
+    access_log_path: str = Field(
+        "", description="File of the access log, opened anew on SIGHUP; empty means stdout."
+    )
+    access_log_buffer_bytes: Annotated[int, Field(ge=65_536)] = Field(
+        4_194_304,
+        description="Most bytes of lines that wait to be written; further ones are dropped and "
+        "counted.",
+    )
 
     # -- Admin API
     admin_body_limit_bytes: Bytes = Field(
@@ -275,7 +429,7 @@ class NodeSettings(SharedSettings):
     def _as_kong_spells_it(cls, role: Any) -> Any:
         return role.replace("_", "-") if isinstance(role, str) else role
 
-    @field_validator("min_version_from")
+    @field_validator("min_version_from", "trusted_ips")
     @classmethod
     def _are_networks(cls, text: str) -> str:
         networks(text)
@@ -324,14 +478,19 @@ class NodeSettings(SharedSettings):
         return self
 
     def listener_names(self) -> tuple[str, ...]:
-        """Return which listeners a node of this role has, in the order they are opened."""
-        return LISTENERS_OF[self.role]
+        """Return which listeners a node with these settings has, in the order they are opened."""
+        names = LISTENERS_OF[self.role]
+        return (
+            names
+            if self.proxy_tls_port is not None
+            else tuple(name for name in names if name != "proxy_tls")
+        )
 
 
 LISTENERS_OF = {
-    Role.TRADITIONAL: ("proxy", "admin", "status"),
+    Role.TRADITIONAL: ("proxy", "proxy_tls", "admin", "status"),
     Role.CONTROL_PLANE: ("admin", "status", "cluster"),
-    Role.DATA_PLANE: ("proxy", "status"),
+    Role.DATA_PLANE: ("proxy", "proxy_tls", "status"),
 }
 
 
@@ -347,6 +506,11 @@ class UpSettings(SharedSettings):
     nodes: Annotated[int, Field(ge=1, le=64)] = Field(3, description="How many nodes to run.")
     proxy_port: Annotated[int, Field(ge=1, le=65535)] = Field(
         8000, description="Proxy port of the first node; the k-th further one adds 10·k."
+    )
+    proxy_tls_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+        None,
+        description="TLS proxy port of the first node; the k-th further one adds 10·k. Without "
+        "one there is no TLS listener.",
     )
     admin_port: Annotated[int, Field(ge=1, le=65535)] = Field(
         8001, description="Admin API port of the first node; the k-th further one adds 10·k."

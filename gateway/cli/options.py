@@ -12,7 +12,8 @@ import inspect
 from collections.abc import Callable, Collection, Iterator
 from enum import EnumType
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
 from pydantic import SecretStr
@@ -65,9 +66,9 @@ def require(settings: BaseSettings, field: str) -> None:
 
 def metavar(field: FieldInfo) -> str:
     """Return what help and docs show for a value of this field."""
-    kind = field.annotation
+    kind = _without_none(field.annotation)
     if isinstance(kind, EnumType):
-        return "|".join(member.value for member in kind)
+        return "|".join(member.value for member in kind.__members__.values())
     if get_origin(kind) is Literal:
         return "|".join(get_args(kind))
     return _METAVARS.get(kind, "TEXT")
@@ -78,9 +79,18 @@ def default_text(field: FieldInfo) -> str:
     if field.default_factory is not None:
         return ""
     default = field.default
+    if default is None:
+        return ""
     if isinstance(default, SecretStr):
         return default.get_secret_value()
     return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def _without_none(kind: Any) -> Any:
+    """Return the type of a setting that need not have a value."""
+    if isinstance(kind, UnionType) or get_origin(kind) is Union:
+        kind = next(member for member in get_args(kind) if member is not NoneType)
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
 def _signature(fields: dict[str, FieldInfo]) -> inspect.Signature:

@@ -12,8 +12,9 @@ import struct
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gateway.proxy.client import Client
 from gateway.proxy.deadlines import NEVER
-from gateway.proxy.exchange import Client, Exchange, RequestTarget
+from gateway.proxy.exchange import Exchange, RequestTarget
 from gateway.proxy.http1 import (
     CHUNKED,
     LAST_CHUNK,

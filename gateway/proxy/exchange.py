@@ -12,10 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.metrics.traffic import RouteTraffic
 from gateway.proxy import errors
+from gateway.proxy.client import Client
 from gateway.proxy.http1 import CHUNKED, MIN_VERSION, NO_BODY, RequestHead, ResponseHead
 from gateway.proxy.pool import ConnectError
 from gateway.proxy.resolution import Resolution, host_without_port
@@ -77,13 +78,6 @@ class Downstream(Protocol):
     def client(self) -> Client:
         """Who sent the request."""
         ...
-
-
-class Client(NamedTuple):
-    """The peer of a connection: its address, and the port it came in by."""
-
-    address: bytes
-    port: int
 
 
 RequestTarget = tuple[bytes, bytes, bytes]
@@ -191,13 +185,15 @@ class Exchange:
         """Resolve the route and go to its service."""
         if self._over:
             return
-        resolution = self._proxy.table.find(self.head, self.host, self._path)
+        resolution = self._proxy.table.find(
+            self.head, self.host, self._path, self._downstream.client
+        )
         if resolution is None:
             self.answer(404)
             return
         self._resolution = resolution
         self._traffic = resolution.traffic
-        if resolution.route.https_only:
+        if resolution.route.https_only and not self._downstream.client.tls:
             self._refuse_plain_http(resolution.route.https_redirect_status_code)
         elif resolution.service is None:
             self.answer(503, errors.NO_SERVICE)

@@ -10,8 +10,8 @@ from os import urandom
 
 from gateway.metrics.traffic import TrafficMetrics
 from gateway.proxy import errors
+from gateway.proxy.client import Client
 from gateway.proxy.deadlines import DeadlineWheel
-from gateway.proxy.exchange import Client
 from gateway.proxy.failures import FailureLog
 from gateway.proxy.freshness import Freshness
 from gateway.proxy.http1 import HeadLimits
@@ -143,11 +143,12 @@ class Proxy:
         ``earlier_for`` and ``earlier_via`` are what proxies before this one have said.
         """
         return (
-            b"\r\nX-Forwarded-For: %b\r\nX-Real-IP: %b\r\nX-Forwarded-Proto: http"
+            b"\r\nX-Forwarded-For: %b\r\nX-Real-IP: %b\r\nX-Forwarded-Proto: %b"
             b"\r\nX-Forwarded-Port: %d\r\nVia: %b"
         ) % (
             earlier_for + b", " + client.address if earlier_for else client.address,
             client.address,
+            b"https" if client.tls else b"http",
             client.port,
             earlier_via + b", " + self.names.via if earlier_via else self.names.via,
         )

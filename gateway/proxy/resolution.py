@@ -11,6 +11,7 @@ from collections import OrderedDict
 
 from gateway.balancing import Balancer
 from gateway.metrics.traffic import RouteTraffic, TrafficMetrics
+from gateway.proxy.client import Client
 from gateway.proxy.http1 import RequestHead
 from gateway.routing import Candidate, select
 from gateway.routing.paths import escape, forwarded_prefix, normalize, upstream_path
@@ -39,6 +40,7 @@ class Resolution:
 
 # What follows from a key: where the request goes, or the routes that look at more than the key.
 Found = Resolution | tuple[Candidate, ...] | None
+Memo = OrderedDict[Key, Found]
 
 
 class RouteTable:
@@ -47,21 +49,25 @@ class RouteTable:
     def __init__(self, snapshot: Snapshot, traffic: TrafficMetrics) -> None:
         self.snapshot = snapshot
         self._traffic = traffic
-        self._memo: OrderedDict[Key, Found] = OrderedDict()
+        self._plain: Memo = OrderedDict()
+        self._tls: Memo = OrderedDict()
 
-    def find(self, head: RequestHead, host: bytes, path: bytes) -> Resolution | None:
+    def find(
+        self, head: RequestHead, host: bytes, path: bytes, client: Client
+    ) -> Resolution | None:
         """Return where the request goes, None when no route matches.
 
         ``path`` is the raw path of the request target, without the query.
         """
+        memo = self._tls if client.tls else self._plain
         key = (head.method, host, path)
         try:
-            found = self._memo[key]
+            found = memo[key]
         except KeyError:
-            found = self._work_out(key)
-            self._remember(key, found)
+            found = self._work_out(key, tls=client.tls)
+            _remember(memo, key, found)
         if isinstance(found, tuple):
-            chosen = select(found, head.headers(), None)
+            chosen = select(found, head.headers(), client.sni)
             return None if chosen is None else self._resolve(chosen, host, path, normalize(path))
         return found
 
@@ -70,22 +76,16 @@ class RouteTable:
 
         A table that is not used any more is emptied this way: all at once would take milliseconds.
         """
-        for _ in range(min(_FORGOTTEN_AT_ONCE, len(self._memo))):
-            self._memo.popitem(last=False)
-        return bool(self._memo)
+        memo = self._plain or self._tls
+        for _ in range(min(_FORGOTTEN_AT_ONCE, len(memo))):
+            memo.popitem(last=False)
+        return bool(self._plain or self._tls)
 
-    def _remember(self, key: Key, found: Found) -> None:
-        if len(key[1]) + len(key[2]) > _MEMO_KEY_BYTES:
-            return
-        self._memo[key] = found
-        if len(self._memo) > _MEMO_KEYS:
-            self._memo.popitem(last=False)
-
-    def _work_out(self, key: Key) -> Found:
+    def _work_out(self, key: Key, *, tls: bool) -> Found:
         method, host, path = key
         normal = normalize(path)
         candidates = self.snapshot.router.candidates(
-            False, method, host, normal, self.snapshot.serves
+            tls, method, host, normal, self.snapshot.serves
         )
         if not candidates:
             return None
@@ -115,6 +115,14 @@ class RouteTable:
             )
         )
         return resolution
+
+
+def _remember(memo: Memo, key: Key, found: Found) -> None:
+    if len(key[1]) + len(key[2]) > _MEMO_KEY_BYTES:
+        return
+    memo[key] = found
+    if len(memo) > _MEMO_KEYS:
+        memo.popitem(last=False)
 
 
 def _forwarded_lines(route: Route, matched: bytes | None, host: bytes, path: bytes) -> bytes:

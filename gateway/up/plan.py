@@ -59,6 +59,7 @@ def node_settings(settings: UpSettings, database_url: SecretStr) -> list[NodeSet
 _SHARED = frozenset(UpSettings.model_fields) & frozenset(NodeSettings.model_fields) - {
     "database_url",
     "proxy_port",
+    "proxy_tls_port",
     "admin_port",
     "status_port",
 }
@@ -95,7 +96,9 @@ def environment(settings: NodeSettings, base: Mapping[str, str] = os.environ) ->
     of the machine.
     """
     inherited = {name: value for name, value in base.items() if not name.startswith("GATEWAY_")}
-    own = {environment_variable(name): _text(value) for name, value in settings}
+    own = {
+        environment_variable(name): _text(value) for name, value in settings if value is not None
+    }
     return inherited | own
 
 
