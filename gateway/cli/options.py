@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Collection, Iterator
-from enum import EnumType
+from enum import Enum, EnumType
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -66,9 +66,10 @@ def require(settings: BaseSettings, field: str) -> None:
 
 def metavar(field: FieldInfo) -> str:
     """Return what help and docs show for a value of this field."""
-    kind = _without_none(field.annotation)
+    kind: Any = _without_none(field.annotation)
     if isinstance(kind, EnumType):
-        return "|".join(member.value for member in kind.__members__.values())
+        members: list[Enum] = list(kind)
+        return "|".join(member.value for member in members)
     if get_origin(kind) is Literal:
         return "|".join(get_args(kind))
     return _METAVARS.get(kind, "TEXT")
