@@ -12,18 +12,16 @@ import struct
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gateway.proxy.chunked import LAST_CHUNK, ChunkedDecoder, chunk
 from gateway.proxy.client import Client
 from gateway.proxy.deadlines import NEVER
 from gateway.proxy.exchange import Exchange, RequestTarget
 from gateway.proxy.http1 import (
     CHUNKED,
-    LAST_CHUNK,
     NO_BODY,
-    ChunkedDecoder,
     MessageError,
     RequestHead,
     check_host,
-    chunk,
     parse_request_head,
 )
 

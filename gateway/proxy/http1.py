@@ -1,4 +1,4 @@
-"""HTTP/1.x message framing without I/O: bytes in, heads and body pieces out (RFC 9112).
+"""HTTP/1.x heads without I/O: bytes in, facts out (RFC 9112); chunked bodies: `chunked.py`.
 
 A head is validated as a whole by one regular expression that admits nothing but the grammar, so
 bare LF, obs-fold, control bytes and white space before a colon never get past it. A second one
@@ -26,12 +26,14 @@ UNTIL_CLOSE = -2
 NO_BODY = -3
 """A response that has no body, whatever its headers say (HEAD, 204, 304)."""
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-# No possessive group around possessive parts: before CPython 3.11.5 such a one never matches.
-_LINES = rb"((?:\r\n" + _TOKEN + rb"++:[^\x00-\x08\x0a-\x1f\x7f]*+)*)\r\n\r\n"
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+"""A character of a token, as a regular expression (RFC 9110 section 5.6.2)."""
 
-_REQUEST_HEAD = re.compile(rb"(" + _TOKEN + rb"++) ([!\x22$-~]++) HTTP/1\.([01])" + _LINES)
-_REQUEST_LINE_START = re.compile(rb"(?:" + _TOKEN + rb"++(?: [!\x22$-~]*+(?: [HTP/.0-9]*+\r?)?)?)?")
+# No possessive group around possessive parts: before CPython 3.11.5 such a one never matches.
+_LINES = rb"((?:\r\n" + TOKEN + rb"++:[^\x00-\x08\x0a-\x1f\x7f]*+)*)\r\n\r\n"
+
+_REQUEST_HEAD = re.compile(rb"(" + TOKEN + rb"++) ([!\x22$-~]++) HTTP/1\.([01])" + _LINES)
+_REQUEST_LINE_START = re.compile(rb"(?:" + TOKEN + rb"++(?: [!\x22$-~]*+(?: [HTP/.0-9]*+\r?)?)?)?")
 _RESPONSE_HEAD = re.compile(
     rb"HTTP/1\.([01]) ([1-9][0-9][0-9](?: [^\x00-\x08\x0a-\x1f\x7f]*+)?)" + _LINES
 )
@@ -360,121 +362,3 @@ def _without_listed(rest: bytes, connection: bytes | None) -> bytes:
         line for line in rest.split(b"\r\n")[1:] if line.partition(b":")[0].lower() not in listed
     ]
     return b"".join(b"\r\n" + line for line in kept)
-
-
-_CHUNK_LINE_LIMIT = 256
-_TRAILER_LIMIT = 8192
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t -~\x80-\xff]*)?")
-_TRAILER_LINE = re.compile(_TOKEN + rb"++:[^\x00-\x08\x0a-\x1f\x7f]*+")
-
-
-class ChunkedDecoder:
-    """Takes a chunked body apart (RFC 9112 section 7.1); extensions and trailers are dropped."""
-
-    __slots__ = ("_buffer", "_in_trailer", "_left", "_trailer_size", "finished")
-
-    def __init__(self) -> None:
-        self.finished = False
-        self._buffer = b""
-        self._left = 0  # bytes of the current chunk still to come, its CRLF included
-        self._in_trailer = False
-        self._trailer_size = 0
-
-    def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
-        """Return the payload pieces in ``data`` and what follows the end of the body.
-
-        :raises MessageError: when the framing is not exactly as the grammar has it.
-        """
-        pieces: list[bytes] = []
-        if self._buffer:
-            data = self._buffer + data
-            self._buffer = b""
-        position = 0
-        while not self.finished:
-            if self._left:
-                position, complete = self._take_chunk(data, position, pieces)
-            else:
-                if not self._in_trailer:
-                    position = _take_whole_chunks(data, position, pieces)
-                position, complete = self._take_line(data, position)
-            if not complete:
-                self._buffer = data[position:]
-                return pieces, b""
-        return pieces, data[position:]
-
-    def _take_chunk(self, data: bytes, position: int, pieces: list[bytes]) -> tuple[int, bool]:
-        """Take payload, then the chunk's CRLF; False when ``data`` ends before it is complete."""
-        payload = self._left - 2
-        available = len(data) - position
-        if payload > 0:
-            taken = min(payload, available)
-            if taken:
-                pieces.append(data[position : position + taken])
-            self._left -= taken
-            return position + taken, taken == payload
-        end = data[position : position + 2]
-        if not b"\r\n".startswith(end):
-            raise MessageError("chunk without its CRLF")
-        if len(end) < 2:
-            return position, False
-        self._left = 0
-        return position + 2, True
-
-    def _take_line(self, data: bytes, position: int) -> tuple[int, bool]:
-        """Take a chunk-size or trailer line; False when ``data`` ends before its CRLF."""
-        end = data.find(b"\r\n", position)
-        if end < 0:
-            limit = _TRAILER_LIMIT if self._in_trailer else _CHUNK_LINE_LIMIT
-            if len(data) - position > limit or data.find(b"\n", position) >= 0:
-                raise MessageError("malformed chunk")
-            return position, False
-        line = data[position:end]
-        if self._in_trailer:
-            self._read_trailer(line)
-        else:
-            self._read_size(line)
-        return end + 2, True
-
-    def _read_size(self, line: bytes) -> None:
-        size = _chunk_size(line)
-        if size:
-            self._left = size + 2
-        else:
-            self._in_trailer = True
-
-    def _read_trailer(self, line: bytes) -> None:
-        if not line:
-            self.finished = True
-            return
-        self._trailer_size += len(line)
-        if self._trailer_size > _TRAILER_LIMIT or _TRAILER_LINE.fullmatch(line) is None:
-            raise MessageError("malformed trailer")
-
-
-def _take_whole_chunks(data: bytes, position: int, pieces: list[bytes]) -> int:
-    """Take the chunks that are complete in ``data``: a body may have very many, very small ones."""
-    while (end := data.find(b"\r\n", position)) >= 0:
-        size = _chunk_size(data[position:end])
-        payload = end + 2
-        following = payload + size
-        if not size or data[following : following + 2] != b"\r\n":
-            break
-        pieces.append(data[payload:following])
-        position = following + 2
-    return position
-
-
-@lru_cache(maxsize=1024)
-def _chunk_size(line: bytes) -> int:
-    match = _CHUNK_LINE.fullmatch(line)
-    if match is None or len(line) > _CHUNK_LINE_LIMIT:
-        raise MessageError("malformed chunk size")
-    return int(match[1], 16)
-
-
-def chunk(data: bytes) -> bytes:
-    """Frame ``data`` as one chunk."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-LAST_CHUNK = b"0\r\n\r\n"

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.proxy.chunked import LAST_CHUNK, ChunkedDecoder, chunk
 from gateway.proxy.deadlines import NEVER, DeadlineWheel
 from gateway.proxy.http1 import (
     CHUNKED,
-    LAST_CHUNK,
     NO_BODY,
     UNTIL_CLOSE,
-    ChunkedDecoder,
     HeadLimits,
     MessageError,
     ResponseHead,
-    chunk,
     parse_response_head,
 )
 
