@@ -156,7 +156,7 @@ class UpstreamPools:
             ),
             address,
             target.port,
-            ssl=_tls_context(service.tls_verify) if service.protocol == "https" else None,
+            ssl=_tls_context(bool(service.tls_verify)) if service.protocol == "https" else None,
             server_hostname=target.host if service.protocol == "https" else None,
         )
         return connection
@@ -164,7 +164,7 @@ class UpstreamPools:
 
 def _key(service: Service, target: Target, address: str) -> PoolKey:
     if service.protocol == "https":
-        return address, target.port, target.host, service.tls_verify
+        return address, target.port, target.host, bool(service.tls_verify)
     return address, target.port, None, False
 
 

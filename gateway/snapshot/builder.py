@@ -11,7 +11,14 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
+from immutables import MapMutation
+
 from gateway.routing import CompiledRule, compile_rule
+from gateway.snapshot.certificates import (
+    compile_ca_certificate,
+    compile_certificate,
+    compile_sni,
+)
 from gateway.snapshot.compiled import (
     Upstream,
     compile_route,
@@ -37,6 +44,11 @@ class SnapshotBuilder:
         self._upstreams = base.upstreams.mutate()
         self._upstream_ids = base.upstream_ids.mutate()
         self._target_owners = base.target_owners.mutate()
+        self._certificates = base.certificates.mutate()
+        self._snis = base.snis.mutate()
+        self._sni_ids = base.sni_ids.mutate()
+        self._sni_names = base.sni_names.mutate()
+        self._ca_certificates = base.ca_certificates.mutate()
         self._bad = base.bad.mutate()
         # Upstream id → target id → what it has become, None for gone.
         self._target_changes: dict[UUID, dict[UUID, tuple[str, int] | None]] = {}
@@ -44,8 +56,14 @@ class SnapshotBuilder:
     def add(self, batch: Batch) -> None:
         """Take what changed in one table."""
         match batch.table:
+            case "certificates":
+                self._put_each(self._certificates, batch, compile_certificate)
+            case "snis":
+                self._add_snis(batch)
+            case "ca_certificates":
+                self._put_each(self._ca_certificates, batch, compile_ca_certificate)
             case "services":
-                self._add_services(batch)
+                self._put_each(self._services, batch, compile_service)
             case "routes":
                 self._add_routes(batch)
             case "upstreams":
@@ -78,18 +96,47 @@ class SnapshotBuilder:
             upstreams=self._upstreams.finish(),
             upstream_ids=self._upstream_ids.finish(),
             target_owners=self._target_owners.finish(),
+            certificates=self._certificates.finish(),
+            snis=self._snis.finish(),
+            sni_ids=self._sni_ids.finish(),
+            sni_names=self._sni_names.finish(),
+            ca_certificates=self._ca_certificates.finish(),
             bad=self._bad.finish(),
         )
 
-    def _add_services(self, batch: Batch) -> None:
+    def _put_each(
+        self,
+        compiled: MapMutation[UUID, Compiled],
+        batch: Batch,
+        compile_row: Callable[[Row], Compiled],
+    ) -> None:
+        """Take the rows of a table that is simply a map by id."""
         for id_ in batch.deleted:
-            self._services.pop(id_, None)
+            compiled.pop(id_, None)
         for row in batch.rows:
-            service = self._compile("services", row, compile_service)
-            if service is None:
-                self._services.pop(row["id"], None)
+            entity = self._compile(batch.table, row, compile_row)
+            if entity is None:
+                compiled.pop(row["id"], None)
             else:
-                self._services[row["id"]] = service
+                compiled[row["id"]] = entity
+
+    def _add_snis(self, batch: Batch) -> None:
+        for id_ in batch.deleted:
+            self._remove_sni(id_)
+        for row in batch.rows:
+            self._remove_sni(row["id"])
+            sni = self._compile("snis", row, compile_sni)
+            if sni is not None:
+                name, certificate_id = sni
+                self._snis[name] = certificate_id
+                self._sni_ids[name] = row["id"]
+                self._sni_names[row["id"]] = name
+
+    def _remove_sni(self, id_: UUID) -> None:
+        """Remove a name, unless another row has taken it over: its row may have come first."""
+        name = self._sni_names.pop(id_, None)
+        if name is not None and self._sni_ids.get(name) == id_:
+            del self._sni_ids[name], self._snis[name]
 
     def _add_routes(self, batch: Batch) -> None:
         compiled: list[CompiledRule] = []

@@ -57,7 +57,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Service:
-    """Where a route's requests go. ``direct`` is used unless ``host`` names an upstream entity."""
+    """Where a route's requests go. ``direct`` is used unless ``host`` names an upstream entity.
+
+    The node's settings stand in for what of TLS is None or empty. The certificates' ids may lead to
+    none in the snapshot.
+    """
 
     id: UUID
     label: str
@@ -68,7 +72,10 @@ class Service:
     connect_timeout_s: float
     write_timeout_s: float
     read_timeout_s: float
-    tls_verify: bool
+    tls_verify: bool | None
+    tls_verify_depth: int | None
+    ca_certificates: tuple[UUID, ...]
+    client_certificate: UUID | None
     enabled: bool
     direct: Balancer[Target]
 
@@ -94,6 +101,7 @@ class Upstream:
     id: UUID
     name: str
     host_header: str | None
+    client_certificate: UUID | None
     targets: Mapping[UUID, tuple[str, int]]  # id → (``host:port``, weight)
     balancer: Balancer[Target]
 
@@ -118,7 +126,10 @@ def compile_service(row: Row) -> Service:
         connect_timeout_s=_number(row, "connect_timeout", *_TIMEOUT_MS) / 1000,
         write_timeout_s=_number(row, "write_timeout", *_TIMEOUT_MS) / 1000,
         read_timeout_s=_number(row, "read_timeout", *_TIMEOUT_MS) / 1000,
-        tls_verify=bool(row["tls_verify"]),
+        tls_verify=row["tls_verify"],
+        tls_verify_depth=_tls_verify_depth(row),
+        ca_certificates=_ids(row, "ca_certificates"),
+        client_certificate=row["client_certificate_id"],
         enabled=row["enabled"],
         direct=WeightedRoundRobin([(Target.of(row["host"], _number(row, "port", 80, *_PORT)), 1)]),
     )
@@ -160,6 +171,7 @@ def compile_upstream(row: Row, targets: Mapping[UUID, tuple[str, int]]) -> Upstr
         id=row["id"],
         name=row["name"],
         host_header=host_header,
+        client_certificate=row["client_certificate_id"],
         targets=targets,
         balancer=balancer_over(list(targets.values()), host_header),
     )
@@ -168,7 +180,12 @@ def compile_upstream(row: Row, targets: Mapping[UUID, tuple[str, int]]) -> Upstr
 def nameless_upstream(id_: UUID, targets: Mapping[UUID, tuple[str, int]]) -> Upstream:
     """Return what keeps the targets of a bad row until it is cured; no service can name it."""
     return Upstream(
-        id=id_, name="", host_header=None, targets=targets, balancer=balancer_over((), None)
+        id=id_,
+        name="",
+        host_header=None,
+        client_certificate=None,
+        targets=targets,
+        balancer=balancer_over((), None),
     )
 
 
@@ -209,6 +226,18 @@ def _within(what: str, value: int, least: int, greatest: int) -> int:
     if not least <= value <= greatest:
         raise ValueError(f"{what} {value} is not between {least} and {greatest}")
     return value
+
+
+def _tls_verify_depth(row: Row) -> int | None:
+    depth: int | None = row["tls_verify_depth"]
+    return None if depth is None else _within("tls_verify_depth", depth, 0, 64)
+
+
+def _ids(row: Row, column: str) -> tuple[UUID, ...]:
+    try:
+        return tuple(map(UUID, _texts(row, column)))
+    except ValueError:
+        raise ValueError(f"{column} {row[column]!r} are not a list of ids") from None
 
 
 def _texts(row: Row, column: str) -> tuple[str, ...]:

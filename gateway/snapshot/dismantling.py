@@ -43,6 +43,9 @@ def _pieces(snapshot: Snapshot) -> Iterator[Batch]:
         ("upstreams", iter(snapshot.upstreams)),
         ("targets", iter(snapshot.target_owners)),
         ("services", iter(snapshot.services)),
+        ("snis", iter(snapshot.sni_names)),
+        ("certificates", iter(snapshot.certificates)),
+        ("ca_certificates", iter(snapshot.ca_certificates)),
     ):
         yield from (Batch(table, [], some) for some in _batched(ids))
 

@@ -7,12 +7,14 @@ changed, not what there is; a request that keeps an old one is undisturbed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from immutables import Map
 
 from gateway.balancing import Balancer
 from gateway.routing import Router
+from gateway.snapshot.certificates import Certificate
 from gateway.snapshot.compiled import Route, Service, Target, Upstream
 from gateway.status.facts import BadEntity
 from gateway.store.source import VersionMark
@@ -20,7 +22,12 @@ from gateway.store.source import VersionMark
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a node serves from. ``mark`` is None only for the empty one a node starts with."""
+    """What a node serves from. ``mark`` is None only for the empty one a node starts with.
+
+    ``snis`` leads from a server name, as stored, to its certificate; that may be missing, as one of
+    the bad rows. ``sni_ids`` and ``sni_names`` tell which row a name comes from, and back.
+    ``ca_certificates`` are PEM texts.
+    """
 
     mark: VersionMark | None
     router: Router
@@ -28,12 +35,31 @@ class Snapshot:
     upstreams: Map[UUID, Upstream]
     upstream_ids: Map[str, UUID]
     target_owners: Map[UUID, UUID]
+    certificates: Map[UUID, Certificate]
+    snis: Map[str, UUID]
+    sni_ids: Map[str, UUID]
+    sni_names: Map[UUID, str]
+    ca_certificates: Map[UUID, str]
     bad: Map[tuple[str, UUID], BadEntity]
 
     @classmethod
     def empty(cls) -> Snapshot:
         """Return the snapshot of no configuration at all."""
-        return cls(None, Router(), Map(), Map(), Map(), Map(), Map())
+        nothing: Map[Any, Any] = Map()
+        return cls(
+            mark=None,
+            router=Router(),
+            services=nothing,
+            upstreams=nothing,
+            upstream_ids=nothing,
+            target_owners=nothing,
+            certificates=nothing,
+            snis=nothing,
+            sni_ids=nothing,
+            sni_names=nothing,
+            ca_certificates=nothing,
+            bad=nothing,
+        )
 
     def service_of(self, route: Route) -> Service | None:
         """Return a route's service; None when it has none, or that is one of the bad rows."""
