@@ -222,34 +222,36 @@ class DownstreamConnection(asyncio.Protocol):
         self._buffer = data[head.size :]
         self._requests += 1
         proxy.counts.total_requests += 1
+        fields = head.fields
         self._closing_after = (
-            not head.keep_alive
+            not fields.keep_alive
             or self._requests >= proxy.settings.keepalive_requests
             or proxy.draining
         )
-        self._http10 = head.minor == b"0"
+        self._http10 = fields.minor == b"0"
         self._begin_exchange(head)
 
     def _begin_exchange(self, head: RequestHead) -> None:
         target = request_target(head)
         exchange = self._exchange = Exchange(self._proxy, self, head, target)
-        if head.body_length == 0:
+        if head.fields.body_length == 0:
             self._reading = _AHEAD
             exchange.start()
         else:
             self._begin_body(head, exchange)
 
     def _begin_body(self, head: RequestHead, exchange: Exchange) -> None:
+        fields = head.fields
         limit = self._proxy.settings.body_limit_bytes
-        if limit and head.body_length > limit:
+        if limit and fields.body_length > limit:
             raise MessageError("request body too large", 413)
         self._reading = _BODY
-        self._body_left = head.body_length
-        self._decoder = ChunkedDecoder() if head.body_length == CHUNKED else None
+        self._body_left = fields.body_length
+        self._decoder = ChunkedDecoder() if fields.body_length == CHUNKED else None
         exchange.start()
         if self._exchange is not exchange:
             return  # answered without its body
-        if head.expect_continue and not self._buffer:
+        if fields.expect_continue and not self._buffer:
             self._transport.write(_CONTINUE)
         self._set_deadline(self._proxy.settings.body_timeout_s)
         data, self._buffer = self._buffer, b""
@@ -452,24 +454,22 @@ def request_target(head: RequestHead) -> RequestTarget:
 
     :raises MessageError: for the forms that a gateway does not serve.
     """
-    target = head.target
     if head.method in _NOT_SERVED:
         raise MessageError(f"method {head.method.decode()} is not served", 405)
-    host = head.host
-    if not target.startswith(b"/"):
-        host, target = _absolute_form(target)
-    path, mark, query = target.partition(b"?")
-    return host, path, mark + query
+    if head.odd_target:
+        return _absolute_form(head.odd_target)
+    return head.fields.host, head.path, head.query
 
 
-def _absolute_form(target: bytes) -> tuple[bytes, bytes]:
+def _absolute_form(target: bytes) -> RequestTarget:
     """Split ``http://host/path``; its host outranks the Host header (RFC 9112 section 3.2.2)."""
     scheme, separator, rest = target.partition(b"://")
     if not separator or scheme.lower() not in (b"http", b"https"):
         raise MessageError("malformed request target")
     end = min((i for i in (rest.find(b"/"), rest.find(b"?")) if i >= 0), default=len(rest))
-    host, path = rest[:end], rest[end:]
+    host, target = rest[:end], rest[end:]
     if not host:
         raise MessageError("malformed request target")
     check_host(host)
-    return host, path if path.startswith(b"/") else b"/" + path
+    path, mark, query = target.partition(b"?")
+    return host, path or b"/", mark + query

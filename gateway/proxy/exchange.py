@@ -136,7 +136,7 @@ class Exchange:
         self.method = head.method
         self.host, self._path, self._query = target
         self.request_id = proxy.request_ids.next()
-        self.request_complete = head.body_length == 0
+        self.request_complete = head.fields.body_length == 0
         self.ingress_bytes = head.size
         self.egress_bytes = 0
         self.status = 0
@@ -175,8 +175,8 @@ class Exchange:
     def start(self) -> None:
         """Send the request on its way, as soon as the snapshot is as new as it has to be."""
         freshness = self._proxy.freshness
-        if self.head.special or freshness.refuses_stale:
-            asked = self.head.special.get(MIN_VERSION)
+        if not self.head.fields.is_ordinary or freshness.refuses_stale:
+            asked = self.head.fields.special.get(MIN_VERSION)
             freshness.admit(self, asked, self._downstream.client.address)
         else:
             self.proceed()
@@ -211,7 +211,7 @@ class Exchange:
         self.ingress_bytes += len(data)
         self._body_size += len(data)
         if self._upstream is not None:
-            self._upstream.send_body(data, chunked=self.head.body_length == CHUNKED)
+            self._upstream.send_body(data, chunked=self.head.fields.body_length == CHUNKED)
         if self._body is not None:
             self._body.append(data)
             if self._body_size > self._proxy.buffer_limit_bytes:
@@ -221,7 +221,7 @@ class Exchange:
         """Hear that the request body is complete."""
         self.request_complete = True
         if self._upstream is not None:
-            self._upstream.end_body(chunked=self.head.body_length == CHUNKED)
+            self._upstream.end_body(chunked=self.head.fields.body_length == CHUNKED)
 
     def on_client_gone(self) -> None:
         """Hear that nobody waits for the response any more: release the upstream side."""
@@ -277,7 +277,7 @@ class Exchange:
         self._upstream = connection
         message = self._request_head()
         if self._body_size or not self.request_complete:
-            chunked = self.head.body_length == CHUNKED
+            chunked = self.head.fields.body_length == CHUNKED
             connection.send_request(self, message, self._service)
             for piece in self._body or ():
                 connection.send_body(piece, chunked=chunked)
@@ -293,7 +293,7 @@ class Exchange:
     def _request_head(self) -> bytes:
         """Write the head that goes upstream (proxying.md section 1)."""
         head = self.head
-        special = head.special
+        fields = head.fields
         resolution = self._resolution
         if resolution.route.preserve_host and self.host:
             host_header = self.host
@@ -311,14 +311,14 @@ class Exchange:
             self._downstream.forwarded_lines,
             self._proxy.request_id_line,
             self.request_id,
-            head.rest,
+            fields.rest,
             b"\r\n\r\n",
         ]
-        if special:
-            parts[8] = self._forwarded_lines_with(special)
-        if head.body_length:
+        if not fields.is_ordinary:
+            parts[8] = self._forwarded_lines_with(fields.special)
+        if fields.body_length:
             parts[-1] = self._framing_line()
-        elif b"content-length" in special:
+        elif b"content-length" in fields.special:
             parts[-1] = b"\r\nContent-Length: 0\r\n\r\n"
         return b"".join(parts)
 
@@ -335,9 +335,9 @@ class Exchange:
         return lines
 
     def _framing_line(self) -> bytes:
-        if self.head.body_length == CHUNKED:
+        if self.head.fields.body_length == CHUNKED:
             return b"\r\nTransfer-Encoding: chunked\r\n\r\n"
-        return b"\r\nContent-Length: %d\r\n\r\n" % self.head.body_length
+        return b"\r\nContent-Length: %d\r\n\r\n" % self.head.fields.body_length
 
     def _stop_keeping_body(self) -> None:
         """Past the buffer limit: forget what has been sent, or hold back what has not."""
@@ -424,9 +424,9 @@ class Exchange:
         proxy = self._proxy
         rest, special = head.rest, head.special
         lines = rest + self._proxied_lines(special.get(b"via"))
-        if b"\r\nDate:" not in rest and b"\r\ndate:" not in rest.lower():
+        if not head.has_date:
             lines += proxy.date_line()
-        if b"\r\nServer:" not in rest and b"\r\nserver:" not in rest.lower():
+        if not head.has_server:
             lines += proxy.server_line
         if head.body_length == NO_BODY and b"content-length" in special and head.status != 204:
             lines += b"\r\nContent-Length: " + special[b"content-length"]
@@ -454,7 +454,7 @@ class Exchange:
         self._head_at = perf_counter()
         self._drop_upstream()
         content_type = errors.body_type(
-            self.head.headers(), by_router=message is not None or status in errors.BY_ROUTER
+            self.head.fields.headers(), by_router=message is not None or status in errors.BY_ROUTER
         )
         if message is None:
             message = errors.MESSAGES[status]

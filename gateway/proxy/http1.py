@@ -1,13 +1,16 @@
 """HTTP/1.x heads without I/O: bytes in, facts out (RFC 9112); chunked bodies: `chunked.py`.
 
-A head is validated as a whole by one regular expression that admits nothing but the grammar, so
-bare LF, obs-fold, control bytes and white space before a colon never get past it. A second one
-splits the headers that mean something to a proxy (`Host`, framing, hop-by-hop, forwarding) from
-the rest; the rest travels on untouched, and what was split off is written anew by `exchange.py`.
-What repeats inside a line repeats possessively, so matching is linear in the length of the head.
+A head is validated as a whole by regular expressions that admit nothing but the grammar, so bare
+LF, obs-fold, control bytes and white space before a colon never get past them. Another one splits
+the headers that mean something to a proxy (`Host`, framing, hop-by-hop, forwarding) from the rest;
+the rest travels on untouched, and what was split off is written anew by `exchange.py`. What repeats
+inside a line repeats possessively, so matching is linear in the length of the head.
 
-Measured against httptools (llhttp): a third faster for a typical request, any method token is
-accepted, and the framing rules stand here in one place (docs/decisions.md).
+A client sends the same header lines again and again while its paths change, and so does a service
+with its responses: what lines mean is remembered by their bytes.
+
+Measured against httptools (llhttp): faster for a typical request, any method token is accepted, and
+the framing rules stand here in one place (docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -30,12 +33,17 @@ TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 """A character of a token, as a regular expression (RFC 9110 section 5.6.2)."""
 
 # No possessive group around possessive parts: before CPython 3.11.5 such a one never matches.
-_LINES = rb"((?:\r\n" + TOKEN + rb"++:[^\x00-\x08\x0a-\x1f\x7f]*+)*)\r\n\r\n"
+_LINES = rb"(?:\r\n" + TOKEN + rb"++:[^\x00-\x08\x0a-\x1f\x7f]*+)*"
 
-_REQUEST_HEAD = re.compile(rb"(" + TOKEN + rb"++) ([!\x22$-~]++) HTTP/1\.([01])" + _LINES)
+# Method; path and query, or a target of another form; minor version.
+_REQUEST_LINE = re.compile(
+    rb"(" + TOKEN + rb"++) (?:(/[!\x22$->@-~]*+)(\?[!\x22$-~]*+)?|([!\x22$-~]++))"
+    rb" HTTP/1\.([01])(?=\r\n)"
+)
+_HEADER_LINES = re.compile(_LINES)
 _REQUEST_LINE_START = re.compile(rb"(?:" + TOKEN + rb"++(?: [!\x22$-~]*+(?: [HTP/.0-9]*+\r?)?)?)?")
 _RESPONSE_HEAD = re.compile(
-    rb"HTTP/1\.([01]) ([1-9][0-9][0-9](?: [^\x00-\x08\x0a-\x1f\x7f]*+)?)" + _LINES
+    rb"HTTP/1\.([01]) ([1-9][0-9][0-9](?: [^\x00-\x08\x0a-\x1f\x7f]*+)?)(" + _LINES + rb")"
 )
 _HEADER = re.compile(rb"\r\n([^:]++):[ \t]*+([^\r]*+)")
 
@@ -53,8 +61,11 @@ _RESPONSE_SPECIAL = re.compile(
 MIN_VERSION = b"x-gateway-min-version"
 """The request header that asks for a version; it never travels on."""
 
-_NOTHING_SPECIAL: Mapping[bytes, bytes] = {}
-_KEEP_ALIVE = [b"Connection", b"keep-alive"]
+_ORDINARY = frozenset((b"host", b"connection", b"content-length", b"transfer-encoding"))
+"""Special headers of a request that `RequestFields` has the meaning of in other attributes."""
+
+_REMEMBERED = 512
+_REMEMBERED_BYTES = 2048
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")
 _HTTP_LOOKALIKE = re.compile(rb"HTTP/[0-9]+\.[0-9]+$")
 
@@ -86,44 +97,74 @@ class HeadLimits:
         object.__setattr__(self, "unchecked_bytes", unchecked)
 
 
-class RequestHead:
-    """A parsed request head. ``rest`` holds the lines that pass unchanged, each led by CRLF."""
+class RequestFields:
+    """What the header lines of a request say. Shared by all requests that have the same lines.
+
+    ``rest`` holds the lines that pass unchanged, each led by CRLF. ``is_ordinary`` tells that
+    nothing is in ``special`` that somebody would have to look at.
+    """
 
     __slots__ = (
         "block",
         "body_length",
         "expect_continue",
         "host",
+        "is_ordinary",
         "keep_alive",
-        "method",
         "minor",
         "rest",
-        "size",
         "special",
-        "target",
     )
 
-    method: bytes
-    target: bytes
-    minor: bytes
     block: bytes
+    minor: bytes
     rest: bytes
     special: Mapping[bytes, bytes]
     host: bytes
     body_length: int
     keep_alive: bool
     expect_continue: bool
-    size: int
+    is_ordinary: bool
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return all headers as (lower-case name, value) pairs in the order they came."""
         return header_pairs(self.block)
 
 
-class ResponseHead:
-    """A parsed response head. ``rest`` holds the header lines that pass unchanged."""
+class RequestHead:
+    """A parsed request head.
 
-    __slots__ = ("body_length", "keep_alive", "rest", "size", "special", "status", "status_text")
+    ``path`` is raw and without the query, which keeps its ``?``. A target of another form than
+    ``/path?query`` is in ``odd_target``, and the path is then empty.
+    """
+
+    __slots__ = ("fields", "method", "odd_target", "path", "query", "size")
+
+    fields: RequestFields
+    method: bytes
+    path: bytes
+    query: bytes
+    odd_target: bytes
+    size: int
+
+
+class ResponseHead:
+    """A parsed response head. ``rest`` holds the header lines that pass unchanged.
+
+    Shared by all responses with the same head.
+    """
+
+    __slots__ = (
+        "body_length",
+        "has_date",
+        "has_server",
+        "keep_alive",
+        "rest",
+        "size",
+        "special",
+        "status",
+        "status_text",
+    )
 
     status: int
     status_text: bytes  # code and reason phrase
@@ -132,6 +173,8 @@ class ResponseHead:
     body_length: int
     keep_alive: bool
     size: int
+    has_date: bool
+    has_server: bool
 
 
 def header_pairs(block: bytes) -> list[tuple[bytes, bytes]]:
@@ -144,28 +187,23 @@ def parse_request_head(data: bytes, limits: HeadLimits) -> RequestHead | None:
 
     :raises MessageError: 400, 414, 417, 431, 501 or 505 as the request deserves.
     """
-    match = _REQUEST_HEAD.match(data)
-    if match is None:
+    end = data.find(b"\r\n\r\n")
+    line = _REQUEST_LINE.match(data)
+    if end < 0 or line is None:
         _check_unfinished_request(data, limits)
         return None
+    line_end = line.end()
+    if end + 4 > limits.unchecked_bytes:
+        _check_request_size(data, line_end, end, limits)
+    versioned_block = data[line_end - 1 : end]
+    if end - line_end > _REMEMBERED_BYTES:
+        fields = _read_request_fields(versioned_block)
+    else:
+        fields = _remembered_request_fields(versioned_block)
     head = RequestHead()
-    head.method, head.target, head.minor, head.block = match.groups()
-    head.size = match.end()
-    if head.size > limits.unchecked_bytes:
-        _check_request_size(head, limits)
-    parts = _REQUEST_SPECIAL.split(head.block)
-    if len(parts) == 4 and len(parts[1]) == 4 and head.minor == b"1":  # noqa: SIM102
-        # The common request: `Host` is its only special header, so no body, and it stays open.
-        if parts[1] in (b"Host", b"host"):
-            head.rest = parts[0] + parts[3]
-            head.special = _NOTHING_SPECIAL
-            head.host = parts[2].rstrip(b" \t")
-            head.body_length = 0
-            head.keep_alive = True
-            head.expect_continue = False
-            check_host(head.host)
-            return head
-    _read_request_special(head, parts)
+    head.fields = fields
+    head.method, head.path, head.query, head.odd_target, _ = line.groups(b"")
+    head.size = end + 4
     return head
 
 
@@ -178,34 +216,52 @@ def parse_response_head(
 
     :raises MessageError: for anything that is not a well-formed HTTP/1.x response head.
     """
-    match = _RESPONSE_HEAD.match(data)
-    if match is None:
-        if len(data) > limits.head_bytes:
-            raise MessageError("response head too large")
-        if _can_be_no_head(data) or not b"HTTP/1.".startswith(data[:7]):
-            raise MessageError("malformed response head")
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        _check_unfinished_response(data, limits)
         return None
-    head = ResponseHead()
-    minor, head.status_text, block = match.groups()
-    head.status = int(head.status_text[:3])
-    head.size = match.end()
-    if head.size > limits.unchecked_bytes and (
-        head.size > limits.head_bytes or block.count(b"\n") > limits.header_count
+    if end + 4 > limits.unchecked_bytes and (
+        end + 4 > limits.head_bytes or data.count(b"\n", 0, end) > limits.header_count
     ):
         raise MessageError("response head too large")
-    parts = _RESPONSE_SPECIAL.split(block)
-    if (
-        (len(parts) == 4 or (len(parts) == 7 and parts[4:6] == _KEEP_ALIVE))
-        and parts[1] == b"Content-Length"
-        and minor == b"1"
-        and head.status == 200
-        and request_method != b"HEAD"
-    ):  # the common response: nothing special but its length, and it stays open
-        head.rest = b"".join(parts[::3])
-        head.special = _NOTHING_SPECIAL
-        head.keep_alive = True
-        head.body_length = _content_length(parts[2].rstrip(b" \t"))
-        return head
+    if end > _REMEMBERED_BYTES or request_method == b"HEAD":
+        return _read_response_head(data[:end], request_method)
+    return _remembered_response_head(data[:end])
+
+
+def _read_request_fields(versioned_block: bytes) -> RequestFields:
+    """Read the header lines of a request, led by the minor version of its HTTP/1."""
+    fields = RequestFields()
+    minor, block = fields.minor, fields.block = versioned_block[:1], versioned_block[1:]
+    if _HEADER_LINES.fullmatch(block) is None:
+        raise MessageError("malformed header")
+    parts = _REQUEST_SPECIAL.split(block)
+    special = fields.special = _unique_special(parts, required_once=b"host")
+    connection = special.get(b"connection")
+    fields.rest = _without_listed(b"".join(parts[::3]), connection)
+    fields.keep_alive = _stays_open(connection, minor)
+    fields.host = _host_of(special, minor)
+    fields.body_length = _request_body_length(special, minor)
+    fields.expect_continue = _expects_continue(special.get(b"expect"), minor)
+    fields.is_ordinary = special.keys() <= _ORDINARY
+    return fields
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _remembered_request_fields(versioned_block: bytes) -> RequestFields:
+    return _read_request_fields(versioned_block)
+
+
+def _read_response_head(block: bytes, request_method: bytes) -> ResponseHead:
+    """Read a status line and the header lines after it."""
+    match = _RESPONSE_HEAD.fullmatch(block)
+    if match is None:
+        raise MessageError("malformed response head")
+    head = ResponseHead()
+    minor, head.status_text, lines = match.groups()
+    head.status = int(head.status_text[:3])
+    head.size = len(block) + 4
+    parts = _RESPONSE_SPECIAL.split(lines)
     special = head.special = _unique_special(parts)
     connection = special.get(b"connection")
     head.rest = _without_listed(b"".join(parts[::3]), connection)
@@ -213,7 +269,16 @@ def parse_response_head(
     head.body_length = _response_body_length(head.status, special, minor, request_method)
     if head.body_length == UNTIL_CLOSE:
         head.keep_alive = False
+    names = head.rest.lower()
+    head.has_date = b"\r\ndate:" in names
+    head.has_server = b"\r\nserver:" in names
     return head
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _remembered_response_head(block: bytes) -> ResponseHead:
+    """Read the head of the response to anything but HEAD."""
+    return _read_response_head(block, b"GET")
 
 
 def _check_unfinished_request(data: bytes, limits: HeadLimits) -> None:
@@ -240,27 +305,25 @@ def _check_request_line(line: bytes) -> None:
     version = line.rpartition(b" ")[2]
     if _HTTP_LOOKALIKE.match(version) and version not in (b"HTTP/1.1", b"HTTP/1.0"):
         raise MessageError("unsupported HTTP version", 505)
-    if _REQUEST_HEAD.match(line + b"\r\n\r\n") is None:
+    if _REQUEST_LINE.match(line + b"\r\n") is None:
         raise MessageError("malformed request line")
 
 
-def _check_request_size(head: RequestHead, limits: HeadLimits) -> None:
-    if len(head.method) + len(head.target) + 10 > limits.line_bytes:
+def _check_request_size(data: bytes, line_end: int, end: int, limits: HeadLimits) -> None:
+    if line_end > limits.line_bytes:
         raise MessageError("request line too long", 414)
-    if head.size > limits.head_bytes:
+    if end + 4 > limits.head_bytes:
         raise MessageError("request head too large", 431)
-    if head.block.count(b"\n") > limits.header_count:
+    if data.count(b"\n", line_end, end) > limits.header_count:
         raise MessageError("too many headers", 431)
 
 
-def _read_request_special(head: RequestHead, parts: list[bytes]) -> None:
-    special = head.special = _unique_special(parts, required_once=b"host")
-    connection = special.get(b"connection")
-    head.rest = _without_listed(b"".join(parts[::3]), connection)
-    head.keep_alive = _stays_open(connection, head.minor)
-    head.host = _host_of(head, special)
-    head.body_length = _request_body_length(special, head.minor)
-    head.expect_continue = _expects_continue(special.get(b"expect"), head.minor)
+def _check_unfinished_response(data: bytes, limits: HeadLimits) -> None:
+    """Refuse what can no longer become a good response."""
+    if len(data) > limits.head_bytes:
+        raise MessageError("response head too large")
+    if _can_be_no_head(data) or not b"HTTP/1.".startswith(data[:7]):
+        raise MessageError("malformed response head")
 
 
 def _unique_special(parts: list[bytes], required_once: bytes | None = None) -> dict[bytes, bytes]:
@@ -278,18 +341,17 @@ def _unique_special(parts: list[bytes], required_once: bytes | None = None) -> d
     return special
 
 
-def _host_of(head: RequestHead, special: dict[bytes, bytes]) -> bytes:
+def _host_of(special: Mapping[bytes, bytes], minor: bytes) -> bytes:
     """Return the request's host: RFC 9112 section 3.2 asks for exactly one in HTTP/1.1."""
     host = special.get(b"host")
     if host is None:
-        if head.minor == b"1":
+        if minor == b"1":
             raise MessageError("missing Host")
         return b""
     check_host(host)
     return host
 
 
-@lru_cache(maxsize=4096)  # a node serves few hosts, and this is asked for each request
 def check_host(host: bytes) -> None:
     """Raise MessageError unless ``host`` is a name or address with or without a port."""
     if _HOST.fullmatch(host) is None:

@@ -67,7 +67,7 @@ class RouteTable:
             found = self._work_out(key, tls=client.tls)
             _remember(memo, key, found)
         if isinstance(found, tuple):
-            chosen = select(found, head.headers(), client.sni)
+            chosen = select(found, head.fields.headers(), client.sni)
             return None if chosen is None else self._resolve(chosen, host, path, normalize(path))
         return found
 

@@ -74,18 +74,22 @@ BUSY = with_headers(
 )
 
 
+def target_of(head: RequestHead) -> bytes:
+    return head.odd_target or head.path + head.query
+
+
 def facts(head: RequestHead) -> tuple[object, ...]:
     return (
         head.method,
-        head.target,
-        head.minor,
-        head.host,
-        head.rest,
-        head.special,
-        head.body_length,
-        head.keep_alive,
-        head.expect_continue,
-        head.headers(),
+        target_of(head),
+        head.fields.minor,
+        head.fields.host,
+        head.fields.rest,
+        head.fields.special,
+        head.fields.body_length,
+        head.fields.keep_alive,
+        head.fields.expect_continue,
+        head.fields.headers(),
         head.size,
     )
 
@@ -98,7 +102,7 @@ def test_a_plain_request_is_read():
         b"1",
         b"example.org",
         b"\r\nAccept: */*\r\nX-Empty:",
-        {},
+        {b"host": b"example.org"},
         0,
         True,
         False,
@@ -109,19 +113,71 @@ def test_a_plain_request_is_read():
 
 def test_what_means_something_to_a_proxy_is_split_from_the_rest():
     head = complete_request(BUSY)
-    assert head.host == b"example.org:8080"
-    assert head.rest == b"\r\nCookie: a=1; b=\xe9"
-    assert head.special[b"x-forwarded-for"] == b"192.0.2.1, 192.0.2.2"
-    assert (head.body_length, head.keep_alive, head.expect_continue) == (17, True, True)
-
-
-def test_the_short_path_for_plain_requests_reads_what_the_long_one_reads():
-    plain = complete_request(b"GET / HTTP/1.1\r\nHost: a\r\nX-A: 1\r\n\r\n")
-    detour = complete_request(
-        b"GET / HTTP/1.1\r\nHost: a\r\nX-A: 1\r\nConnection:keep-alive\r\n\r\n"
+    assert head.fields.host == b"example.org:8080"
+    assert head.fields.rest == b"\r\nCookie: a=1; b=\xe9"
+    assert head.fields.special[b"x-forwarded-for"] == b"192.0.2.1, 192.0.2.2"
+    assert (head.fields.body_length, head.fields.keep_alive, head.fields.expect_continue) == (
+        17,
+        True,
+        True,
     )
-    for name in ("method", "target", "host", "rest", "body_length", "keep_alive"):
-        assert getattr(plain, name) == getattr(detour, name)
+
+
+@pytest.mark.parametrize("message", [PLAIN, BUSY])
+def test_the_same_lines_under_another_request_line_say_the_same(message: bytes):
+    first = complete_request(message)
+    line, lines = message.split(b"\r\n", 1)
+    second = complete_request(b"DELETE /other HTTP/1.1\r\n" + lines)
+    assert second.fields is first.fields
+    assert (second.method, second.path, second.query) == (b"DELETE", b"/other", b"")
+    assert line != b"DELETE /other HTTP/1.1"
+
+
+def test_the_same_lines_under_another_version_are_read_anew():
+    lines = b"Host: a\r\nConnection: x\r\n\r\n"
+    kept = complete_request(b"GET / HTTP/1.1\r\n" + lines)
+    closed = complete_request(b"GET / HTTP/1.0\r\n" + lines)
+    assert (kept.fields.keep_alive, closed.fields.keep_alive) == (True, False)
+
+
+def test_long_heads_are_read_but_not_remembered():
+    message = with_headers(b"Host: a", b"X-A: " + b"a" * 3000)
+    first, second = complete_request(message, WIDE), complete_request(message, WIDE)
+    assert first.fields is not second.fields
+    assert first.fields.rest == second.fields.rest == b"\r\nX-A: " + b"a" * 3000
+
+
+@pytest.mark.parametrize(
+    ("target", "split"),
+    [
+        (b"/", (b"/", b"", b"")),
+        (b"/a?b=c?d", (b"/a", b"?b=c?d", b"")),
+        (b"/a?", (b"/a", b"?", b"")),
+        (b"//a", (b"//a", b"", b"")),
+        (b"*", (b"", b"", b"*")),
+        (b"http://a/b?c", (b"", b"", b"http://a/b?c")),
+        (b"?a", (b"", b"", b"?a")),
+    ],
+)
+def test_the_parts_of_a_target(target: bytes, split: tuple[bytes, bytes, bytes]):
+    head = complete_request(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (head.path, head.query, head.odd_target) == split
+
+
+@pytest.mark.parametrize(
+    ("line", "is_ordinary"),
+    [
+        (b"Accept: */*", True),
+        (b"Connection: keep-alive", True),
+        (b"Content-Length: 3", True),
+        (b"Via: 1.1 a", False),
+        (b"X-Forwarded-For: 192.0.2.1", False),
+        (b"X-Gateway-Min-Version: 7", False),
+        (b"Upgrade: websocket", False),
+    ],
+)
+def test_which_requests_are_ordinary(line: bytes, is_ordinary: bool):
+    assert complete_request(with_headers(b"Host: a", line)).fields.is_ordinary is is_ordinary
 
 
 @pytest.mark.parametrize("message", [PLAIN, BUSY])
@@ -147,7 +203,7 @@ def test_a_head_that_comes_in_pieces_is_the_head_that_comes_whole(message: bytes
 )
 def test_who_keeps_a_connection_open(version: bytes, lines: list[bytes], keep_alive: bool):
     head = complete_request(with_headers(b"Host: a", *lines, version=version))
-    assert head.keep_alive is keep_alive
+    assert head.fields.keep_alive is keep_alive
 
 
 @pytest.mark.parametrize(
@@ -162,7 +218,7 @@ def test_who_keeps_a_connection_open(version: bytes, lines: list[bytes], keep_al
     ],
 )
 def test_the_length_of_a_request_body(lines: list[bytes], body_length: int):
-    assert complete_request(with_headers(b"Host: a", *lines)).body_length == body_length
+    assert complete_request(with_headers(b"Host: a", *lines)).fields.body_length == body_length
 
 
 @pytest.mark.parametrize(
@@ -170,11 +226,11 @@ def test_the_length_of_a_request_body(lines: list[bytes], body_length: int):
     [b"example.org", b"EXAMPLE.org:80", b"[::1]", b"[2001:db8::1]:8080", b"a_b.c", b"", b"a:"],
 )
 def test_hosts_that_are_taken(host: bytes):
-    assert complete_request(with_headers(b"Host: " + host)).host == host
+    assert complete_request(with_headers(b"Host: " + host)).fields.host == host
 
 
 def test_http_1_0_may_do_without_a_host():
-    assert complete_request(with_headers(version=b"1.0")).host == b""
+    assert complete_request(with_headers(version=b"1.0")).fields.host == b""
 
 
 @pytest.mark.parametrize(
@@ -187,7 +243,7 @@ def test_http_1_0_may_do_without_a_host():
 )
 def test_headers_named_in_connection_are_dropped(connection: bytes, rest: bytes):
     lines = (b"Host: a", b"X-One: 1", b"Connection: " + connection, b"X-Two: 2")
-    assert complete_request(with_headers(*lines)).rest == rest
+    assert complete_request(with_headers(*lines)).fields.rest == rest
 
 
 def test_headers_of_one_hop_or_written_anew_are_no_part_of_the_rest():
@@ -202,14 +258,14 @@ def test_headers_of_one_hop_or_written_anew_are_no_part_of_the_rest():
         b"X-Real-IP: 192.0.2.1",
     )
     for line in lines:
-        assert complete_request(with_headers(b"Host: a", line)).rest == b""
+        assert complete_request(with_headers(b"Host: a", line)).fields.rest == b""
 
 
 def test_headers_that_only_look_like_special_ones_stay():
     lines = b"\r\nX-Host: 1\r\nHost-X: 2\r\nContent-Length-X: 3\r\nTransfer_Encoding: 4\r\nTea: 5"
     head = complete_request(b"GET / HTTP/1.1\r\nHost: a" + lines + b"\r\n\r\n")
-    assert head.rest == lines
-    assert head.body_length == 0
+    assert head.fields.rest == lines
+    assert head.fields.body_length == 0
 
 
 # -- requests that are refused
@@ -418,6 +474,27 @@ def test_what_a_response_says_for_one_hop_is_no_part_of_the_rest():
     assert head.special[b"via"] == b"1.0 fred"
 
 
+def test_the_same_response_head_is_read_once_but_anew_for_head():
+    message = response(b"Content-Length: 5", b"Date: now")
+    get, head = complete_response(message), complete_response(message, b"HEAD")
+    assert complete_response(message) is get
+    assert (get.body_length, head.body_length) == (5, NO_BODY)
+
+
+@pytest.mark.parametrize(
+    ("line", "has_date", "has_server"),
+    [
+        (b"dAte: now", True, False),
+        (b"SERVER: a", False, True),
+        (b"X-Date: 1", False, False),
+        (b"X-A: server:", False, False),
+    ],
+)
+def test_what_a_response_has_already(line: bytes, has_date: bool, has_server: bool):
+    head = complete_response(response(line))
+    assert (head.has_date, head.has_server) == (has_date, has_server)
+
+
 BAD_RESPONSES = {
     "length and chunked": response(b"Content-Length: 5", b"Transfer-Encoding: chunked"),
     "chunked and length": response(b"Transfer-Encoding: chunked", b"Content-Length: 5"),
@@ -600,15 +677,17 @@ def test_a_request_that_we_accept_h11_accepts_as_the_same(message: bytes):
     server.receive_data(message[: head.size])
     event = server.next_event()
     assert isinstance(event, h11.Request)
-    assert (head.method, head.target) == (event.method, event.target)
-    assert b"1." + head.minor == event.http_version
-    assert head.headers() == pairs(event.headers)
-    if head.minor == b"1":  # h11 keeps no 1.0 connection open, whatever the client asks
-        assert head.keep_alive == (server.their_state is not h11.MUST_CLOSE and stays_open(event))
-        assert head.expect_continue == server.they_are_waiting_for_100_continue or not (
-            head.body_length
+    assert (head.method, target_of(head)) == (event.method, event.target)
+    assert b"1." + head.fields.minor == event.http_version
+    assert head.fields.headers() == pairs(event.headers)
+    if head.fields.minor == b"1":  # h11 keeps no 1.0 connection open, whatever the client asks
+        assert head.fields.keep_alive == (
+            server.their_state is not h11.MUST_CLOSE and stays_open(event)
         )
-    assert body_we_read(head.body_length) == body_h11_reads(server)
+        assert head.fields.expect_continue == server.they_are_waiting_for_100_continue or not (
+            head.fields.body_length
+        )
+    assert body_we_read(head.fields.body_length) == body_h11_reads(server)
 
 
 def stays_open(event: h11.Request | h11.Response) -> bool:
