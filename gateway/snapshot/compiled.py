@@ -92,6 +92,8 @@ class Route:
     path_handling: PathHandling
     https_only: bool
     https_redirect_status_code: int
+    request_buffering: bool
+    response_buffering: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,6 +151,8 @@ def compile_route(row: Row) -> RouteRule:
         path_handling=row["path_handling"] or "v0",
         https_only=protocols == {"https"},
         https_redirect_status_code=_redirect(row["https_redirect_status_code"]),
+        request_buffering=row["request_buffering"],
+        response_buffering=row["response_buffering"],
     )
     return RouteRule(
         id=route.id,

@@ -131,3 +131,13 @@ def test_a_host_header_must_stay_on_its_line():
 def test_a_route_for_https_only(protocols: list[str], https_only: bool):
     compiled = compile_route(route(None, paths=["/"], protocols=protocols))
     assert compiled.payload.https_only is https_only
+
+
+@pytest.mark.parametrize("of_request", [True, False])
+@pytest.mark.parametrize("of_response", [True, False])
+def test_a_route_says_whose_bodies_are_kept(of_request: bool, of_response: bool):
+    rule = compile_route(
+        route(None, paths=["/"], request_buffering=of_request, response_buffering=of_response)
+    )
+    assert rule.payload.request_buffering is of_request
+    assert rule.payload.response_buffering is of_response
