@@ -16,10 +16,11 @@ from pathlib import Path
 
 import structlog
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from gateway.self_signed import pem_of_certificate, pem_of_key, self_signed
 from gateway.settings import NodeSettings, named
 
 SERVER_NAME = "gateway-clustering"
@@ -116,41 +117,15 @@ def make_pair(directory: Path, days: int) -> ClusterPair:
         if path.exists():
             raise PairError(f"{path} is there already: name another place with --dir")
     key = ec.generate_private_key(ec.SECP384R1())
-    certificate = _self_signed(key, days)
+    usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    certificate = self_signed(key, SERVER_NAME, days, usages)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _write(key_path, 0o600, _pem_of_key(key))
-        _write(certificate_path, 0o644, certificate.public_bytes(serialization.Encoding.PEM))
+        _write(key_path, 0o600, pem_of_key(key))
+        _write(certificate_path, 0o644, pem_of_certificate(certificate))
     except OSError as error:
         raise PairError(f"{error.filename}: {error.strerror}") from error
     return ClusterPair.read(certificate_path, key_path)
-
-
-def _self_signed(key: ec.EllipticCurvePrivateKey, days: int) -> x509.Certificate:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, SERVER_NAME)])
-    now = datetime.now(UTC)
-    usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-    return (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))  # clocks differ
-        .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(SERVER_NAME)]), critical=False)
-        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-        .sign(key, hashes.SHA384())
-    )
-
-
-def _pem_of_key(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
 
 
 def _write(path: Path, mode: int, content: bytes) -> None:
