@@ -17,9 +17,18 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.metrics.traffic import RouteTraffic
 from gateway.proxy import errors
 from gateway.proxy.client import Client
-from gateway.proxy.http1 import CHUNKED, MIN_VERSION, NO_BODY, RequestHead, ResponseHead
+from gateway.proxy.http1 import (
+    CHUNKED,
+    MIN_VERSION,
+    NO_BODY,
+    MessageError,
+    RequestHead,
+    ResponseHead,
+)
 from gateway.proxy.pool import ConnectError
 from gateway.proxy.resolution import Resolution, host_without_port
+from gateway.proxy.tunnel import Tunnel, Tunnelled
+from gateway.proxy.upgrade import chosen_protocol
 from gateway.proxy.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
@@ -34,7 +43,7 @@ _TAKES_TRAILERS = re.compile(rb"(?i)(?:^|,)[ \t]*trailers[ \t]*(?:[;,]|$)")
 CLIENT_GONE = 499
 
 
-class Downstream(Protocol):
+class Downstream(Tunnelled, Protocol):
     """The client's side of an exchange."""
 
     def begin_response(
@@ -189,7 +198,7 @@ class Exchange:
             self.head, self.host, self._path, self._downstream.client
         )
         if resolution is None:
-            self.answer(404)
+            self.answer(404, errors.NO_ROUTE)
             return
         self._resolution = resolution
         self._traffic = resolution.traffic
@@ -228,7 +237,8 @@ class Exchange:
         if not self._over:
             self.status = self.status or CLIENT_GONE
             self._drop_upstream()
-            self._end()
+            # How long a tunnel lasted is nobody's latency.
+            self._end(self._head_at if self.status == 101 else None)
 
     def on_client_full(self) -> None:
         """Read the response no faster than the client takes it."""
@@ -316,6 +326,8 @@ class Exchange:
         ]
         if not fields.is_ordinary:
             parts[8] = self._forwarded_lines_with(fields.special)
+            if fields.upgrades:
+                parts[6] += b", Upgrade\r\nUpgrade: " + b", ".join(fields.upgrades)
         if fields.body_length:
             parts[-1] = self._framing_line()
         elif b"content-length" in fields.special:
@@ -411,6 +423,38 @@ class Exchange:
         self._downstream.cut_response()
         self._end()
 
+    def on_upgrade(self, head: ResponseHead, ahead: bytes, connection: Tunnelled) -> None:
+        """Relay a 101, and what came with it, and leave both sides to a tunnel.
+
+        The exchange lasts until the client is gone.
+
+        :raises MessageError: when this is not what the client asked for.
+        """
+        protocol = chosen_protocol(head.special, self.head.fields.upgrades)
+        if protocol is None or not head.keep_alive or not self.request_complete:
+            raise MessageError("upgrade that was not asked for")
+        self._head_at = perf_counter()
+        self.status = head.status
+        self._from_upstream = True
+        self._upstream = self._body = None
+        message = b"".join(
+            (
+                b"HTTP/1.1 ",
+                head.status_text,
+                self._response_lines(head),
+                b"\r\nConnection: Upgrade\r\nUpgrade: ",
+                protocol,
+                b"\r\n\r\n",
+            )
+        )
+        self.egress_bytes += len(message)
+        tunnel = Tunnel(self, self._service, self._proxy.wheel, self._proxy.loop)
+        tunnel.begin(self._downstream, connection, message + ahead)
+
+    def on_tunnel_cut(self, reason: str) -> None:
+        """Hear that a tunnel had to be ended."""
+        self._note_failure("tunnel cut", reason)
+
     def on_upstream_full(self) -> None:
         """Take the request body no faster than the upstream does."""
         self._downstream.pause_body()
@@ -450,19 +494,16 @@ class Exchange:
         ``message`` defaults to the status's own; an empty one sends no body. ``extra`` is header
         lines, each led by CRLF.
         """
-        self.status = status
+        bodies = self._proxy.error_bodies
+        content_type = bodies.choose_type(self.head.fields.headers(), by_router=message is not None)
+        if message is None:
+            message = errors.message_of(status)
+        body = bodies.render(message, self.request_id.decode(), content_type) if message else b""
+        self.status = bodies.as_sent(status)
         self._head_at = perf_counter()
         self._drop_upstream()
-        content_type = errors.body_type(
-            self.head.fields.headers(), by_router=message is not None or status in errors.BY_ROUTER
-        )
-        if message is None:
-            message = errors.MESSAGES[status]
-        body = (
-            errors.error_body(message, self.request_id.decode(), content_type) if message else b""
-        )
         self.egress_bytes += self._downstream.begin_response(
-            errors.STATUS_TEXT[status],
+            errors.STATUS_TEXT[self.status],
             self._answer_lines(content_type, len(body)) + extra,
             NO_BODY,
             [] if self.method == b"HEAD" else [body],
@@ -483,7 +524,8 @@ class Exchange:
     def _refuse_plain_http(self, status: int) -> None:
         """Send the client to HTTPS (router.md section 8)."""
         if status == 426:
-            self.answer(426, extra=b"\r\nConnection: Upgrade\r\nUpgrade: TLS/1.2, HTTP/1.1")
+            extra = b"\r\nConnection: Upgrade\r\nUpgrade: TLS/1.2, HTTP/1.1"
+            self.answer(426, errors.HTTPS_ONLY, extra)
             return
         host = host_without_port(self.host).lower()
         location = b"https://" + host + self._path + self._query
@@ -496,14 +538,13 @@ class Exchange:
         if connection is not None:
             connection.close()
 
-    def _end(self) -> None:
+    def _end(self, ended_at: float | None = None) -> None:
         self._over = True
-        self._count()
+        self._count(ended_at or perf_counter())
         self._downstream.end_exchange()
 
-    def _count(self) -> None:
+    def _count(self, ended_at: float) -> None:
         """Count the exchange; without a route there is no series to count it in but one."""
-        ended_at = perf_counter()
         traffic = self._traffic
         if traffic is None:
             metrics = self._proxy.traffic

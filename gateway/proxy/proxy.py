@@ -19,6 +19,8 @@ from gateway.proxy.names import wire_names
 from gateway.proxy.pool import UpstreamPools
 from gateway.proxy.resolution import RouteTable
 from gateway.proxy.resolver import Resolver
+from gateway.proxy.tls import TlsTermination
+from gateway.proxy.upstream_tls import UpstreamTls
 from gateway.settings import NodeSettings
 from gateway.snapshot import Snapshot
 
@@ -57,6 +59,7 @@ class Proxy:
     """The data plane of one node. ``table`` is replaced, in one assignment, at each apply.
 
     ``sync_now`` brings the snapshot up to date, ``stale_s`` tells for how long it may not be.
+    Raises SettingError for files of certificates that are of no use.
     """
 
     def __init__(
@@ -71,10 +74,12 @@ class Proxy:
         self.settings = settings
         self.loop = loop
         self.traffic = traffic
+        self.error_bodies = errors.ErrorBodies(settings)
         self.failures = FailureLog()
         self.counts = ProxyCounts()
         self.request_ids = RequestIds()
         self.draining = False
+        self.idle_timeout_s = settings.keepalive_timeout_s
         self.buffer_limit_bytes = settings.buffer_limit_bytes
         self.head_limits = HeadLimits(
             line_bytes=settings.request_line_limit_bytes,
@@ -83,10 +88,16 @@ class Proxy:
         )
         self.wheel = DeadlineWheel(loop)
         self.resolver = Resolver(ttl_s=settings.dns_ttl_s, timeout_s=settings.dns_timeout_s)
+        self.upstream_tls = UpstreamTls(settings, self.failures)
         self.pools = UpstreamPools(
-            settings, wheel=self.wheel, resolver=self.resolver, limits=self.head_limits
+            settings,
+            wheel=self.wheel,
+            resolver=self.resolver,
+            tls=self.upstream_tls,
+            limits=self.head_limits,
         )
-        self.table = RouteTable(Snapshot.empty(), traffic)
+        self.table = RouteTable(Snapshot.empty(), traffic, self.upstream_tls)
+        self.tls = self._make_tls_termination()
         self.freshness = Freshness(settings, traffic, self._version, sync_now, stale_s)
         self._name_lines()
         self._date_second = 0
@@ -109,6 +120,12 @@ class Proxy:
         )
         self.server_line = b"\r\nServer: " + names.server
 
+    def _make_tls_termination(self) -> TlsTermination | None:
+        """Return what the TLS listener needs, if there is one."""
+        if "proxy_tls" not in self.settings.listener_names():
+            return None
+        return TlsTermination(self.settings, lambda: self.table.snapshot, self.failures)
+
     def start(self) -> None:
         """Begin to watch deadlines."""
         self.wheel.start()
@@ -117,12 +134,21 @@ class Proxy:
         """Close the upstream side. The listener has closed the clients' before."""
         await self.freshness.stop()
         await self.pools.stop()
+        await self.upstream_tls.stop()
         await self.resolver.stop()
         self.wheel.stop()
 
+    def announce_end(self) -> None:
+        """Let responses tell clients that there is no next one on their connection."""
+        self.draining = True
+
+    def await_last_requests(self) -> None:
+        """Let idle connections wait for a last request only so long."""
+        self.idle_timeout_s = min(self.idle_timeout_s, self.settings.drain_idle_s)
+
     def use(self, snapshot: Snapshot) -> None:
         """Serve from ``snapshot`` from the next request on."""
-        outdated, self.table = self.table, RouteTable(snapshot, self.traffic)
+        outdated, self.table = self.table, RouteTable(snapshot, self.traffic, self.upstream_tls)
         outdated.snapshot = Snapshot.empty()  # nobody looks anything up there any more
         self.freshness.note_apply()
         self._empty(outdated)
@@ -163,14 +189,15 @@ class Proxy:
 
     def refusal(self, status: int) -> bytes:
         """Return the whole answer to a request that could not even be read."""
-        self.traffic.refused[status] = self.traffic.refused.get(status, 0) + 1
         request_id = self.request_ids.next().decode()
-        body = errors.error_body(errors.MESSAGES[status], request_id, errors.PLAIN)
+        content_type, body = self.error_bodies.refusal(status, request_id)
+        status = self.error_bodies.as_sent(status)
+        self.traffic.refused[status] = self.traffic.refused.get(status, 0) + 1
         return b"".join(
             (
                 b"HTTP/1.1 " + errors.STATUS_TEXT[status],
                 self.date_line(),
-                b"\r\nContent-Type: " + errors.PLAIN.encode(),
+                b"\r\nContent-Type: " + content_type.encode(),
                 b"\r\nContent-Length: %d" % len(body),
                 self.server_line,
                 self.request_id_line + request_id.encode(),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from html import unescape
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -10,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.proxy.errors import body_type, error_body, media_type
+from gateway.proxy.errors import ErrorBodies, media_type, message_of
+from gateway.settings import NodeSettings, SettingError
 from tests.snapshot.rows import route, service, target
 from tests.snapshot.rows import upstream as upstream_row
 
@@ -22,6 +25,14 @@ JSON = "application/json; charset=utf-8"
 HTML = "text/html; charset=utf-8"
 XML = "application/xml; charset=utf-8"
 PLAIN = "text/plain; charset=utf-8"
+
+
+def bodies(**settings: Any) -> ErrorBodies:
+    return ErrorBodies(NodeSettings(**settings))
+
+
+def rendered(message: str, request_id: str, content_type: str) -> bytes:
+    return bodies().render(message, request_id, content_type)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +57,9 @@ PLAIN = "text/plain; charset=utf-8"
         ("text/html; q=x, text/plain; q=0.1", PLAIN),
         ("text/html;q=9, text/plain", HTML),
         (" , ;q=1, text/html", HTML),
+        ("image/png," * 31 + "text/html;q=1", JSON),
+        ("image/png;q=0," * 31 + "text/html", HTML),
+        ("image/png;q=0," * 32 + "text/html", JSON),
     ],
 )
 def test_the_type_follows_accept(accept: str, expected: str):
@@ -67,7 +81,24 @@ def test_the_type_follows_accept(accept: str, expected: str):
 def test_without_accept_it_depends_on_who_answers(
     headers: list[tuple[bytes, bytes]], by_router: bool, expected: str
 ):
-    assert body_type(headers, by_router=by_router) == expected
+    assert bodies().choose_type(headers, by_router=by_router) == expected
+
+
+@pytest.mark.parametrize(
+    ("default_type", "expected"),
+    [
+        ("text/plain", PLAIN),
+        ("text/html", HTML),
+        ("application/json", JSON),
+        ("application/xml", XML),
+    ],
+)
+def test_who_says_nothing_gets_the_default_type(default_type: str, expected: str):
+    chosen = bodies(error_default_type=default_type)
+    assert chosen.choose_type([], by_router=False) == expected
+    assert chosen.choose_type([], by_router=True) == JSON
+    assert chosen.choose_type([(b"accept", b"image/png")], by_router=False) == JSON
+    assert chosen.refusal(400, "0a") == (expected, chosen.render("Bad request", "0a", expected))
 
 
 @given(st.binary(max_size=40))
@@ -76,25 +107,98 @@ def test_any_accept_leads_to_one_of_the_types(accept: bytes):
 
 
 def test_a_json_body_to_the_byte():
-    assert error_body("Bad", "0a", JSON) == b'{\n  "message":"Bad",\n  "request_id":"0a"\n}'
+    assert rendered("Bad", "0a", JSON) == b'{\n  "message":"Bad",\n  "request_id":"0a"\n}'
 
 
 def test_a_plain_body_to_the_byte():
-    assert error_body("Bad", "0a", PLAIN) == b"Bad\nrequest_id: 0a\n"
+    assert rendered("Bad", "0a", PLAIN) == b"Bad\nrequest_id: 0a\n"
 
 
 def test_an_html_body():
-    body = error_body("Bad", "0a", HTML).decode()
+    body = rendered("Bad", "0a", HTML).decode()
     assert body.startswith("<!doctype html>\n")
     assert "<title>Error</title>" in body
     assert "\n    <h1>Error</h1>\n    <p>Bad.</p>\n    <p>request_id: 0a</p>\n" in body
 
 
 def test_an_xml_body():
-    body = error_body("Bad", "0a", XML)
+    body = rendered("Bad", "0a", XML)
     assert body.startswith(b'<?xml version="1.0" encoding="UTF-8"?>\n<error>\n')
     error = ET.fromstring(body.decode())
     assert [(child.tag, child.text) for child in error] == [("message", "Bad"), ("requestid", "0a")]
+
+
+@given(st.text())
+def test_a_message_of_any_text_leaves_every_body_well_formed(message: str):
+    told = json.loads(rendered(message, "0a", JSON))
+    assert told == {"message": message, "request_id": "0a"}
+    assert "<" not in rendered(message, "0a", HTML).decode().split("<p>")[1].removesuffix(
+        ".</p>\n    "
+    )
+    text = rendered(message, "0a", XML).decode().partition("<message>")[2]
+    assert unescape(text.partition("</message>")[0]) == message
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (405, "Method not allowed"),
+        (413, "Payload too large"),
+        (418, "The upstream server responded with 418"),
+    ],
+)
+def test_what_is_said_of_a_status(status: int, message: str):
+    assert message_of(status) == message
+
+
+# -- templates
+
+
+def written(path: Path, template: str | bytes) -> str:
+    path.write_bytes(template if isinstance(template, bytes) else template.encode())
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "content_type", "told"),
+    [
+        ("html", HTML, "100% a &amp; &lt;b&gt; 0a\n"),
+        ("xml", XML, "100% a &amp; &lt;b&gt; 0a\n"),
+        ("json", JSON, "100% a & <b> 0a\n"),
+        ("plain", PLAIN, "100% a & <b> 0a\n"),
+    ],
+)
+def test_a_file_replaces_the_body_of_its_type(
+    tmp_path: Path, kind: str, content_type: str, told: str
+):
+    path = written(tmp_path / kind, "100%% %s %s\n")
+    templates = bodies(**{f"error_template_{kind}": path})
+    for of_type in (HTML, XML, JSON, PLAIN):
+        body = templates.render("a & <b>", "0a", of_type)
+        own = rendered("a & <b>", "0a", of_type)
+        assert body == (told.encode() if of_type == content_type else own)
+
+
+@pytest.mark.parametrize(
+    "template", ["", "%s", "%s %s %s", "%s %d", "%s %% s", "100% %s %s", "%s %s %", "%(a)s %s %s"]
+)
+def test_a_template_without_exactly_two_places_is_refused(tmp_path: Path, template: str):
+    path = written(tmp_path / "page", template)
+    with pytest.raises(SettingError, match="exactly two places") as refused:
+        bodies(error_template_html=path)
+    assert str(refused.value).startswith(
+        f"--error-template-html (GATEWAY_ERROR_TEMPLATE_HTML): {path} must"
+    )
+
+
+def test_a_template_that_cannot_be_read_is_named(tmp_path: Path):
+    missing, binary = str(tmp_path / "missing"), written(tmp_path / "binary", b"%s %s \xff")
+    for path, reason in ((missing, "No such file or directory"), (binary, "it is not UTF-8")):
+        with pytest.raises(SettingError) as refused:
+            bodies(error_template_json=path)
+        assert str(refused.value) == (
+            f"--error-template-json (GATEWAY_ERROR_TEMPLATE_JSON): {path} cannot be read: {reason}"
+        )
 
 
 # -- on the wire
@@ -123,7 +227,7 @@ async def test_no_route(start_gateway: StartGateway, accept: str, content_type: 
     assert response.status == 404
     assert response["Content-Type"] == content_type
     message, request_id = "no Route matched with those values", response["X-Gateway-Request-Id"]
-    assert response.body == error_body(message, request_id, content_type)
+    assert response.body == rendered(message, request_id, content_type)
 
 
 async def test_no_route_is_told_in_json_to_who_accepts_anything(start_gateway: StartGateway):
