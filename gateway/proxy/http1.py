@@ -16,9 +16,11 @@ the framing rules stand here in one place (docs/decisions.md).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from typing import TypeVar
+
+from gateway.proxy.upgrade import offered_protocols
 
 CHUNKED = -1
 """A body length that only the last chunk tells."""
@@ -48,13 +50,15 @@ _RESPONSE_HEAD = re.compile(
 _HEADER = re.compile(rb"\r\n([^:]++):[ \t]*+([^\r]*+)")
 
 _REQUEST_SPECIAL = re.compile(
-    rb"(?i)\r\n(host|connection|content-length|transfer-encoding|te|upgrade|expect|keep-alive"
+    rb"(?i)\r\n(?=[hctuekpvx])"  # most lines go no further than this
+    rb"(host|connection|content-length|transfer-encoding|te|upgrade|expect|keep-alive"
     rb"|proxy-connection|proxy|trailer|via|x-real-ip"
     rb"|x-forwarded-(?:for|proto|host|port|path|prefix)"
     rb"|x-(?:gateway|kong)-request-id|x-gateway-min-version):[ \t]*+([^\r]*+)"
 )
 _RESPONSE_SPECIAL = re.compile(
-    rb"(?i)\r\n(connection|content-length|transfer-encoding|keep-alive|proxy-connection|upgrade"
+    rb"(?i)\r\n(?=[ctkpuvx])"
+    rb"(connection|content-length|transfer-encoding|keep-alive|proxy-connection|upgrade"
     rb"|trailer|via"
     rb"|x-(?:gateway|kong)-(?:request-id|(?:proxy|upstream|response)-latency)):[ \t]*+([^\r]*+)"
 )
@@ -66,8 +70,13 @@ _ORDINARY = frozenset((b"host", b"connection", b"content-length", b"transfer-enc
 
 _REMEMBERED = 512
 _REMEMBERED_BYTES = 2048
+_SEEN_SLOTS = 1024
+_ONE_OPTION = frozenset((b"keep-alive", b"close"))
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")
 _HTTP_LOOKALIKE = re.compile(rb"HTTP/[0-9]+\.[0-9]+$")
+
+
+Meaning = TypeVar("Meaning")
 
 
 class MessageError(Exception):
@@ -101,7 +110,8 @@ class RequestFields:
     """What the header lines of a request say. Shared by all requests that have the same lines.
 
     ``rest`` holds the lines that pass unchanged, each led by CRLF. ``is_ordinary`` tells that
-    nothing is in ``special`` that somebody would have to look at.
+    nothing is in ``special`` that somebody would have to look at. A request with ``upgrades`` is
+    never kept alive: what follows it may be meant for another protocol.
     """
 
     __slots__ = (
@@ -114,6 +124,7 @@ class RequestFields:
         "minor",
         "rest",
         "special",
+        "upgrades",
     )
 
     block: bytes
@@ -125,6 +136,7 @@ class RequestFields:
     keep_alive: bool
     expect_continue: bool
     is_ordinary: bool
+    upgrades: tuple[bytes, ...]
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return all headers as (lower-case name, value) pairs in the order they came."""
@@ -196,12 +208,11 @@ def parse_request_head(data: bytes, limits: HeadLimits) -> RequestHead | None:
     if end + 4 > limits.unchecked_bytes:
         _check_request_size(data, line_end, end, limits)
     versioned_block = data[line_end - 1 : end]
-    if end - line_end > _REMEMBERED_BYTES:
-        fields = _read_request_fields(versioned_block)
-    else:
-        fields = _remembered_request_fields(versioned_block)
     head = RequestHead()
-    head.fields = fields
+    if end - line_end > _REMEMBERED_BYTES:
+        head.fields = _read_request_fields(versioned_block)
+    else:
+        head.fields = _request_fields[versioned_block]
     head.method, head.path, head.query, head.odd_target, _ = line.groups(b"")
     head.size = end + 4
     return head
@@ -226,7 +237,7 @@ def parse_response_head(
         raise MessageError("response head too large")
     if end > _REMEMBERED_BYTES or request_method == b"HEAD":
         return _read_response_head(data[:end], request_method)
-    return _remembered_response_head(data[:end])
+    return _response_heads[data[:end]]
 
 
 def _read_request_fields(versioned_block: bytes) -> RequestFields:
@@ -239,17 +250,13 @@ def _read_request_fields(versioned_block: bytes) -> RequestFields:
     special = fields.special = _unique_special(parts, required_once=b"host")
     connection = special.get(b"connection")
     fields.rest = _without_listed(b"".join(parts[::3]), connection)
-    fields.keep_alive = _stays_open(connection, minor)
+    fields.upgrades = offered_protocols(special, minor)
+    fields.keep_alive = _stays_open(connection, minor) and not fields.upgrades
     fields.host = _host_of(special, minor)
     fields.body_length = _request_body_length(special, minor)
     fields.expect_continue = _expects_continue(special.get(b"expect"), minor)
     fields.is_ordinary = special.keys() <= _ORDINARY
     return fields
-
-
-@lru_cache(maxsize=_REMEMBERED)
-def _remembered_request_fields(versioned_block: bytes) -> RequestFields:
-    return _read_request_fields(versioned_block)
 
 
 def _read_response_head(block: bytes, request_method: bytes) -> ResponseHead:
@@ -275,10 +282,34 @@ def _read_response_head(block: bytes, request_method: bytes) -> ResponseHead:
     return head
 
 
-@lru_cache(maxsize=_REMEMBERED)
-def _remembered_response_head(block: bytes) -> ResponseHead:
-    """Read the head of the response to anything but HEAD."""
-    return _read_response_head(block, b"GET")
+class _Memo(dict[bytes, Meaning]):
+    """What bytes mean, by the bytes; those unknown are read.
+
+    Only what comes a second time is kept, so that messages of which no two are alike, as with a
+    trace id in each, leave neither memory nor the processor's caches filled with what is of no use.
+    """
+
+    def __init__(self, read: Callable[[bytes], Meaning]) -> None:
+        super().__init__()
+        self._read = read
+        self._seen = [0] * _SEEN_SLOTS  # hashes of what was read
+
+    def __missing__(self, key: bytes) -> Meaning:
+        meaning = self._read(key)
+        hashed = hash(key)
+        slot = hashed % _SEEN_SLOTS
+        if self._seen[slot] == hashed:
+            if len(self) >= _REMEMBERED:
+                self.clear()
+            self[key] = meaning
+        else:
+            self._seen[slot] = hashed
+        return meaning
+
+
+_request_fields = _Memo(_read_request_fields)
+_response_heads = _Memo(lambda block: _read_response_head(block, b"GET"))
+"""Of responses to anything but HEAD."""
 
 
 def _check_unfinished_request(data: bytes, limits: HeadLimits) -> None:
@@ -398,6 +429,8 @@ def _stays_open(connection: bytes | None, minor: bytes) -> bool:
     """Tell whether the connection persists (RFC 9112 section 9.3)."""
     if connection is None:
         return minor == b"1"
+    if connection in _ONE_OPTION:
+        return connection == b"keep-alive"
     options = [option.strip() for option in connection.lower().split(b",")]
     if b"close" in options:
         return False
@@ -414,7 +447,7 @@ def _expects_continue(expect: bytes | None, minor: bytes) -> bool:
 
 def _without_listed(rest: bytes, connection: bytes | None) -> bytes:
     """Drop the headers that `Connection` names as hop-by-hop (RFC 9110 section 7.6.1)."""
-    if connection is None:
+    if connection is None or connection in _ONE_OPTION:
         return rest
     listed = {option.strip() for option in connection.lower().split(b",")}
     listed -= {b"", b"close", b"keep-alive", b"upgrade"}

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from gateway.proxy import http1
 from gateway.proxy.http1 import (
     CHUNKED,
     NO_BODY,
@@ -125,12 +126,28 @@ def test_what_means_something_to_a_proxy_is_split_from_the_rest():
 
 @pytest.mark.parametrize("message", [PLAIN, BUSY])
 def test_the_same_lines_under_another_request_line_say_the_same(message: bytes):
-    first = complete_request(message)
-    line, lines = message.split(b"\r\n", 1)
-    second = complete_request(b"DELETE /other HTTP/1.1\r\n" + lines)
-    assert second.fields is first.fields
-    assert (second.method, second.path, second.query) == (b"DELETE", b"/other", b"")
-    assert line != b"DELETE /other HTTP/1.1"
+    _, lines = message.split(b"\r\n", 1)
+    heads = [complete_request(message) for _ in range(3)]  # kept is what comes twice
+    other = complete_request(b"DELETE /other HTTP/1.1\r\n" + lines)
+    assert other.fields is heads[2].fields is heads[1].fields
+    assert facts(heads[0])[2:-1] == facts(other)[2:-1]
+    assert (other.method, other.path, other.query) == (b"DELETE", b"/other", b"")
+
+
+def test_lines_that_come_once_are_not_remembered():
+    kept = complete_request(with_headers(b"Host: kept"))
+    kept = complete_request(with_headers(b"Host: kept"))
+    for number in range(2000):
+        complete_request(with_headers(b"Host: a", b"X-Trace: %d" % number))
+    assert complete_request(with_headers(b"Host: kept")).fields is kept.fields
+
+
+def test_what_is_remembered_is_bounded():
+    for number in range(2000):
+        for _ in range(2):
+            head = complete_request(with_headers(b"Host: a", b"X-Bound: %d" % number))
+            assert head.fields.rest == b"\r\nX-Bound: %d" % number
+    assert len(http1._request_fields) <= http1._REMEMBERED
 
 
 def test_the_same_lines_under_another_version_are_read_anew():
@@ -476,6 +493,7 @@ def test_what_a_response_says_for_one_hop_is_no_part_of_the_rest():
 
 def test_the_same_response_head_is_read_once_but_anew_for_head():
     message = response(b"Content-Length: 5", b"Date: now")
+    complete_response(message)
     get, head = complete_response(message), complete_response(message, b"HEAD")
     assert complete_response(message) is get
     assert (get.body_length, head.body_length) == (5, NO_BODY)
