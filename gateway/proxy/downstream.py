@@ -27,6 +27,7 @@ from gateway.proxy.http1 import (
 
 if TYPE_CHECKING:
     from gateway.proxy.proxy import Proxy
+    from gateway.proxy.tunnel import TunnelEnd
 
 _LINGER_S = 2.0
 _NOT_SERVED = frozenset({b"CONNECT", b"TRACE"})
@@ -64,6 +65,7 @@ class DownstreamConnection(asyncio.Protocol):
         "_closing_after",
         "_decoder",
         "_exchange",
+        "_half_closed",
         "_held_back",
         "_http10",
         "_proxy",
@@ -93,6 +95,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._requests = 0
         self._held_back = False  # reading is paused
         self._writing_paused = False
+        self._half_closed = False
         # Of the current exchange:
         self._decoder: ChunkedDecoder | None = None
         self._body_left = 0
@@ -118,7 +121,9 @@ class DownstreamConnection(asyncio.Protocol):
             str(peer[0]).encode() if peer else b"unknown", transport.get_extra_info("sockname")[1]
         )
         self.forwarded_lines = self._proxy.forwarded_lines(self.client)
-        self._set_deadline(self._proxy.settings.header_timeout_s)
+        proxy = self._proxy
+        header_timeout_s = proxy.settings.header_timeout_s
+        self._set_deadline(proxy.idle_timeout_s if proxy.draining else header_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the exchange that nobody waits any more."""
@@ -133,7 +138,7 @@ class DownstreamConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Keep the way back open for a moment: a client may half-close after asking, or be gone."""
         if self._exchange is not None and self._reading is _AHEAD:
-            self._closing_after = True
+            self._half_closed = self._closing_after = True
             self._set_deadline(_HALF_CLOSED_S)
             return True
         return False
@@ -184,11 +189,18 @@ class DownstreamConnection(asyncio.Protocol):
             self._close()
 
     def shutdown(self) -> None:
-        """Close now when idle, else after the current response (called by uvicorn on stop)."""
-        if self._exchange is None:
-            self._finish()
-        else:
-            self._closing_after = True
+        """Wait for a last request only so long (called by uvicorn when nobody new may come).
+
+        A request may be on its way here. Its response will say that it is the last, as that to a
+        request under way will, since the proxy is draining.
+        """
+        idle = self._exchange is None and self._reading is _HEAD and not self._buffer
+        if idle and not self._writing_paused:
+            self._set_deadline(self._proxy.idle_timeout_s)
+
+    def cut(self) -> None:
+        """Close at once, whatever is under way."""
+        self._close()
 
     @property
     def busy(self) -> bool:
@@ -224,9 +236,7 @@ class DownstreamConnection(asyncio.Protocol):
         proxy.counts.total_requests += 1
         fields = head.fields
         self._closing_after = (
-            not fields.keep_alive
-            or self._requests >= proxy.settings.keepalive_requests
-            or proxy.draining
+            not fields.keep_alive or self._requests >= proxy.settings.keepalive_requests
         )
         self._http10 = fields.minor == b"0"
         self._begin_exchange(head)
@@ -330,7 +340,11 @@ class DownstreamConnection(asyncio.Protocol):
         else:
             framing = b"\r\nTransfer-Encoding: chunked"
             self._chunked_response = True
-        if self._closing_after or self._reading is _BODY:
+        if (
+            self._closing_after
+            or self._reading is _BODY
+            or (self._proxy.draining and not self._buffer)  # what came ahead is answered as well
+        ):
             self._closing_after = True
             framing += b"\r\nConnection: close"
         elif self._http10:
@@ -373,16 +387,29 @@ class DownstreamConnection(asyncio.Protocol):
         self._exchange = None
         if self._transport.is_closing():
             return
-        if self._reading is not _AHEAD or (self._closing_after and self._buffer):
+        if self._reading is not _AHEAD:
             self._linger()  # there is more to come than was read
         elif self._closing_after:
-            self._finish()
+            if self._buffer or self._proxy.draining:
+                self._linger()  # nor had the client a reason to stop asking
+            else:
+                self._finish()
         else:
             self._reading = _HEAD
             if self._writing_paused:
                 self._hold_back()  # a client that takes no answers gets to ask no more
             else:
                 self._await_request()
+
+    def leave_to(self, end: TunnelEnd) -> bytes:
+        """Let ``end`` have the transport; return what the client has sent ahead."""
+        self.deadline = NEVER
+        end.full = self._writing_paused
+        end.heard_all = self._half_closed
+        end.connection_made(self._transport)
+        self._transport.set_protocol(end)
+        ahead, self._buffer = self._buffer, b""
+        return ahead
 
     def pause_body(self) -> None:
         """Hold the request body back."""
@@ -398,7 +425,7 @@ class DownstreamConnection(asyncio.Protocol):
     # -- closing and holding back
 
     def _await_request(self) -> None:
-        self._set_deadline(self._proxy.settings.keepalive_timeout_s)
+        self._set_deadline(self._proxy.idle_timeout_s)
         self._resume()
         if self._buffer:
             self._proxy.loop.call_soon(self._read_next)

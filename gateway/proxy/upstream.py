@@ -20,6 +20,7 @@ from gateway.proxy.http1 import (
 if TYPE_CHECKING:
     from gateway.proxy.exchange import Exchange
     from gateway.proxy.pool import Pool, PoolKey, UpstreamPools
+    from gateway.proxy.tunnel import TunnelEnd
     from gateway.snapshot import Service
 
 
@@ -118,6 +119,15 @@ class UpstreamConnection(asyncio.Protocol):
         self._set_deadline(self._pools.idle_timeout_s)
         self._pools.release(self)
 
+    def leave_to(self, end: TunnelEnd) -> bytes:
+        """Let ``end`` have the transport: this connection never sees a pool again."""
+        self._exchange = None
+        self.deadline = NEVER
+        end.full = self.writing_paused
+        end.connection_made(self.transport)
+        self.transport.set_protocol(end)
+        return b""
+
     def close(self) -> None:
         """Close at once; the exchange, if any, is not told."""
         self._exchange = None
@@ -209,7 +219,8 @@ class UpstreamConnection(asyncio.Protocol):
         head = parse_response_head(data, self._limits, exchange.method)
         while head is not None and head.status < 200:
             if head.status == 101:
-                raise MessageError("upgrade that was not asked for")
+                exchange.on_upgrade(head, data[head.size :], self)
+                return
             data = data[head.size :]
             head = parse_response_head(data, self._limits, exchange.method)
         if head is None:
