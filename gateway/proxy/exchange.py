@@ -30,6 +30,7 @@ from gateway.proxy.resolution import Resolution, host_without_port
 from gateway.proxy.tunnel import Tunnel, Tunnelled
 from gateway.proxy.upgrade import chosen_protocol
 from gateway.proxy.upstream import UpstreamConnection
+from gateway.proxy.upstream_tls import TlsPeer, server_name
 
 if TYPE_CHECKING:
     from gateway.proxy.proxy import Proxy
@@ -105,6 +106,7 @@ class Exchange:
         "_failed",
         "_from_upstream",
         "_head_at",
+        "_host_header",
         "_over",
         "_path",
         "_proxy",
@@ -129,7 +131,8 @@ class Exchange:
 
     _resolution: Resolution  # once a route was found
     _service: Service  # once it is clear that the route has one
-    _target: Target  # once one was picked
+    _target: Target  # once one was picked, like the next
+    _host_header: bytes
 
     def __init__(
         self,
@@ -258,12 +261,18 @@ class Exchange:
             return
         self._target = target
         self._chosen_at = perf_counter()
+        resolution = self._resolution
+        self._host_header = target.host_header[self._service.protocol]
+        if resolution.route.preserve_host:
+            self._host_header = self.host or self._downstream.client.sni or self._host_header
+        terms = resolution.tls
+        peer = None if terms is None else TlsPeer(server_name(self._host_header), terms)
         pools = self._proxy.pools
-        connection = pools.take_idle(self._service, target)
+        connection = pools.take_idle(target, peer)
         if connection is not None:
             self._send(connection)
         else:
-            pools.open_for(self, self._service, target)
+            pools.open_for(self, self._service, target, peer)
 
     def on_connected(self, connection: UpstreamConnection) -> None:
         """Take the connection that was opened for this exchange."""
@@ -305,17 +314,13 @@ class Exchange:
         head = self.head
         fields = head.fields
         resolution = self._resolution
-        if resolution.route.preserve_host and self.host:
-            host_header = self.host
-        else:
-            host_header = self._target.host_header[self._service.protocol]
         parts = [
             head.method,
             b" ",
             resolution.upstream_path,
             self._query,
             b" HTTP/1.1\r\nHost: ",
-            host_header,
+            self._host_header,
             b"\r\nConnection: keep-alive",
             resolution.forwarded,
             self._downstream.forwarded_lines,

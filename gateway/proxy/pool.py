@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-from functools import lru_cache, partial
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 from gateway.proxy.deadlines import DeadlineWheel
 from gateway.proxy.http1 import HeadLimits
 from gateway.proxy.resolver import Resolver
 from gateway.proxy.upstream import UpstreamConnection
+from gateway.proxy.upstream_tls import TlsPeer, UntrustedError, UpstreamTls, check_depth
 from gateway.settings import NodeSettings
 from gateway.snapshot import Service, Target
 
@@ -36,8 +36,8 @@ class Opener(Protocol):
         ...
 
 
-PoolKey = tuple[str, int, str | None, bool]
-"""Address, port, TLS server name and whether it is verified: what makes two connections alike."""
+PoolKey = tuple[str, int, TlsPeer | None]
+"""Address, port, and with TLS who is expected on which terms: what makes two connections alike."""
 
 
 class Pool:
@@ -59,10 +59,12 @@ class UpstreamPools:
         *,
         wheel: DeadlineWheel,
         resolver: Resolver,
+        tls: UpstreamTls,
         limits: HeadLimits,
     ) -> None:
         self._wheel = wheel
         self._resolver = resolver
+        self._tls = tls
         self._limits = limits
         self._size = settings.upstream_keepalive_pool_size
         self._buffer_limit_bytes = settings.buffer_limit_bytes
@@ -72,21 +74,26 @@ class UpstreamPools:
         self._opening: set[asyncio.Task[None]] = set()
         self._open_connections: set[UpstreamConnection] = set()
 
-    def take_idle(self, service: Service, target: Target) -> UpstreamConnection | None:
-        """Return an idle connection to ``target``, None when one has to be opened."""
+    def take_idle(self, target: Target, peer: TlsPeer | None) -> UpstreamConnection | None:
+        """Return an idle connection to ``target``, None when one has to be opened.
+
+        ``peer`` is None for a connection without TLS.
+        """
         address = target.address or self._resolver.known(target.host)
         if address is None:
             return None
-        pool = self._pools.get(_key(service, target, address))
+        pool = self._pools.get((address, target.port, peer))
         if pool is None or not pool.idle:
             return None
         connection, _ = pool.idle.popitem()
         return connection
 
-    def open_for(self, opener: Opener, service: Service, target: Target) -> None:
+    def open_for(
+        self, opener: Opener, service: Service, target: Target, peer: TlsPeer | None
+    ) -> None:
         """Open a connection to ``target`` in a task of its own and tell ``opener`` the outcome."""
         task = asyncio.get_running_loop().create_task(
-            self._open(opener, service, target), name=f"connect-{target.host}:{target.port}"
+            self._open(opener, service, target, peer), name=f"connect-{target.host}:{target.port}"
         )
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
@@ -126,10 +133,12 @@ class UpstreamPools:
         for connection in list(self._open_connections):
             connection.close()
 
-    async def _open(self, opener: Opener, service: Service, target: Target) -> None:
+    async def _open(
+        self, opener: Opener, service: Service, target: Target, peer: TlsPeer | None
+    ) -> None:
         try:
             async with asyncio.timeout(service.connect_timeout_s):
-                connection = await self._connect(service, target)
+                connection = await self._connect(service, target, peer)
         except TimeoutError:
             opener.on_connect_failed(ConnectError("connect timed out", timed_out=True))
         except ConnectError as failure:
@@ -139,39 +148,43 @@ class UpstreamPools:
         else:
             opener.on_connected(connection)
 
-    async def _connect(self, service: Service, target: Target) -> UpstreamConnection:
+    async def _connect(
+        self, service: Service, target: Target, peer: TlsPeer | None
+    ) -> UpstreamConnection:
         address = target.address or self._resolver.known(target.host)
         if address is None:
             try:
                 address = await self._resolver.resolve(target.host)
             except OSError as error:
                 raise ConnectError(str(error), unresolved=True) from error
+        options: dict[str, Any] = {}
+        if peer is not None:
+            options = {
+                "ssl": await self._tls.context_of(peer.terms),
+                "server_hostname": peer.name,
+                "ssl_handshake_timeout": service.connect_timeout_s + 1,  # ours ends first
+            }
         _, connection = await asyncio.get_running_loop().create_connection(
             partial(
                 UpstreamConnection,
                 self,
-                _key(service, target, address),
+                (address, target.port, peer),
                 self._wheel,
                 self._limits,
             ),
             address,
             target.port,
-            ssl=_tls_context(bool(service.tls_verify)) if service.protocol == "https" else None,
-            server_hostname=target.host if service.protocol == "https" else None,
+            **options,
         )
+        if peer is not None:
+            _check(connection, peer)
         return connection
 
 
-def _key(service: Service, target: Target, address: str) -> PoolKey:
-    if service.protocol == "https":
-        return address, target.port, target.host, bool(service.tls_verify)
-    return address, target.port, None, False
-
-
-@lru_cache(maxsize=2)
-def _tls_context(verify: bool) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+def _check(connection: UpstreamConnection, peer: TlsPeer) -> None:
+    """Close a connection whose certificate is not to be trusted, and raise UntrustedError."""
+    try:
+        check_depth(connection.transport.get_extra_info("ssl_object"), peer.terms)
+    except UntrustedError:
+        connection.close()
+        raise

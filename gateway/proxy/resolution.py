@@ -13,6 +13,7 @@ from gateway.balancing import Balancer
 from gateway.metrics.traffic import RouteTraffic, TrafficMetrics
 from gateway.proxy.client import Client
 from gateway.proxy.http1 import RequestHead
+from gateway.proxy.upstream_tls import TlsTerms, UpstreamTls
 from gateway.routing import Candidate, select
 from gateway.routing.paths import escape, forwarded_prefix, normalize, upstream_path
 from gateway.snapshot import Route, Service, Snapshot, Target
@@ -28,11 +29,12 @@ Key = tuple[bytes, bytes, bytes]
 class Resolution:
     """One route chosen for one (method, host, path), ready to be sent."""
 
-    __slots__ = ("balancer", "forwarded", "route", "service", "traffic", "upstream_path")
+    __slots__ = ("balancer", "forwarded", "route", "service", "tls", "traffic", "upstream_path")
 
     route: Route
     service: Service | None
-    balancer: Balancer[Target]  # only when there is a service
+    balancer: Balancer[Target]  # only when there is a service, like the next
+    tls: TlsTerms | None
     upstream_path: bytes
     forwarded: bytes  # header lines, each led by CRLF
     traffic: RouteTraffic
@@ -46,9 +48,12 @@ Memo = OrderedDict[Key, Found]
 class RouteTable:
     """A snapshot as the proxy uses it: finds the `Resolution` of a request."""
 
-    def __init__(self, snapshot: Snapshot, traffic: TrafficMetrics) -> None:
+    def __init__(
+        self, snapshot: Snapshot, traffic: TrafficMetrics, upstream_tls: UpstreamTls
+    ) -> None:
         self.snapshot = snapshot
         self._traffic = traffic
+        self._upstream_tls = upstream_tls
         self._plain: Memo = OrderedDict()
         self._tls: Memo = OrderedDict()
 
@@ -101,6 +106,7 @@ class RouteTable:
         resolution.service = service
         if service is not None:
             resolution.balancer = self.snapshot.balancer_of(service)
+            resolution.tls = self._upstream_tls.terms_of(service, self.snapshot)
         resolution.forwarded = _forwarded_lines(route, candidate.matched, host, path)
         resolution.traffic = self._traffic.of_route(
             route.id, "" if service is None else service.label, route.label

@@ -6,8 +6,11 @@ import pytest
 
 from gateway.metrics.traffic import TrafficMetrics
 from gateway.proxy.client import Client
+from gateway.proxy.failures import FailureLog
 from gateway.proxy.http1 import HeadLimits, RequestHead, parse_request_head
 from gateway.proxy.resolution import RouteTable
+from gateway.proxy.upstream_tls import UpstreamTls
+from gateway.settings import NodeSettings
 from gateway.snapshot import SnapshotApplier
 from tests.snapshot.rows import full_load, route, service
 
@@ -34,7 +37,7 @@ def head(*lines: bytes) -> RequestHead:
 async def table() -> RouteTable:
     applier = SnapshotApplier(lambda _: None)
     await applier.apply(full_load({"services": [ORDERS], "routes": ROUTES}))
-    return RouteTable(applier.current, TrafficMetrics())
+    return RouteTable(applier.current, TrafficMetrics(), UpstreamTls(NodeSettings(), FailureLog()))
 
 
 def found(table: RouteTable, path: bytes, *lines: bytes) -> str | None:
