@@ -65,6 +65,10 @@ class AppConnection(HttpToolsProtocol):
         if self.cycle.response_complete:
             self._await_head()
 
+    def cut(self) -> None:
+        """Close at once, whatever is under way."""
+        self.transport.abort()
+
     def _await_head(self) -> None:
         self._stop_waiting()
         self._head_deadline = self.loop.call_later(

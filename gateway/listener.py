@@ -1,7 +1,9 @@
 """A listener: one socket served by uvicorn, started and stopped with its node.
 
-uvicorn brings accepting, TLS and draining; what speaks on the connections is either a Starlette app
-or, on the proxy listener, our own protocol.
+uvicorn brings accepting and draining; what speaks on the connections is either a Starlette app or,
+on the proxy listener, our own protocol. A stop loses nobody: who waits in the accept queue is still
+served, every connection is told by `shutdown` to come to its end, and only those that have not when
+the drain time is over are `cut`.
 """
 
 from __future__ import annotations
@@ -9,16 +11,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import math
 import socket
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
+import structlog
 import uvicorn
 from starlette.applications import Starlette
 
+from gateway.accept_queue import HANDSHAKE_S, accept_waiting, turn_away_newcomers
 from gateway.app_connection import AppConnection, AppLimits
+
+log = structlog.get_logger(__name__)
 
 
 class ListenError(Exception):
@@ -65,6 +70,18 @@ def address_of(listening: socket.socket) -> str:
     """Return a bound socket's address as ``host:port``."""
     host, port = listening.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class Connection(Protocol):
+    """What a stop asks of a connection: uvicorn calls `shutdown`, the listener `cut`."""
+
+    def shutdown(self) -> None:
+        """Come to an end as soon as nothing is lost by it."""
+        ...
+
+    def cut(self) -> None:
+        """Close at once."""
+        ...
 
 
 class Listener:
@@ -125,9 +142,16 @@ class Listener:
             await asyncio.wait({self._task})
         self._socket.close()
 
+    def hurry(self) -> None:
+        """Let a stop, now or later, not wait for what is under way."""
+        self._server.hurry()
+
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, without its signal handlers: the node has its own."""
+    """uvicorn's server, without its signal handlers: the node has its own.
+
+    When it stops, it also serves those in the accept queues, and leaves no connection behind.
+    """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -136,6 +160,46 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.accepting.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._close_sockets(sockets or [])
+        await super().shutdown(sockets)
+        self._cut_connections()
+
+    def hurry(self) -> None:
+        self.force_exit = True
+        if self.should_exit:
+            self._cut_connections()
+
+    async def _close_sockets(self, sockets: list[socket.socket]) -> None:
+        """Close the sockets with nobody left in their queues."""
+        turned_away = [turn_away_newcomers(listening) for listening in sockets]
+        if any(turned_away):
+            await asyncio.sleep(HANDSHAKE_S)
+        waiting = [accepted for listening in sockets for accepted in accept_waiting(listening)]
+        for server in self.servers:  # at once: nobody is to come in between
+            server.close()
+        loop = asyncio.get_running_loop()
+        for accepted in waiting:
+            try:
+                await loop.connect_accepted_socket(self._new_connection, accepted)
+            except OSError:  # the client has gone again
+                accepted.close()
+
+    def _new_connection(self) -> asyncio.Protocol:
+        """Make what uvicorn makes for a connection that it has accepted."""
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+
+    def _cut_connections(self) -> None:
+        connections: list[Connection] = list(self.server_state.connections)  # type: ignore[arg-type]
+        if connections:
+            log.warning("connections are cut", number=len(connections))
+        for connection in connections:
+            connection.cut()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -155,7 +219,7 @@ def _config(app: Any, http: Any, drain_s: float, backlog: int) -> uvicorn.Config
         server_header=False,
         date_header=True,
         proxy_headers=False,
-        timeout_graceful_shutdown=math.ceil(drain_s),
+        timeout_graceful_shutdown=drain_s,  # type: ignore[arg-type]  # parts of seconds will do
         backlog=backlog,  # uvicorn starts the queue again with this
     )
 

@@ -1,9 +1,9 @@
 """A node: one process, one event loop, three listeners, one snapshot. Starts and stops its parts.
 
 Start: sockets, database, first load (from the disk copy while the database is away), data plane,
-listeners, sync, heartbeat. Stop is the reverse: listeners drain first, the database goes last. A
-part that ends by itself takes the node down with an error, so that whoever supervises the process
-starts it again.
+listeners, sync, heartbeat. Stop is the reverse: the node is no longer ready, balancers get time to
+notice, listeners drain, the database goes last. A part that ends by itself takes the node down with
+an error, so that whoever supervises the process starts it again.
 """
 
 from __future__ import annotations
@@ -123,6 +123,7 @@ class Node:
         self._proxy_listener: Listener | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._stop_asked = asyncio.Event()
+        self._in_a_hurry = asyncio.Event()
         self._identity: NodeIdentity | None = None
 
     # -- life
@@ -162,8 +163,12 @@ class Node:
 
     async def stop(self) -> None:
         """Drain the listeners, then end everything else; safe after a failed start."""
-        self.draining = self.proxy.draining = True
+        self.draining = True
+        self.proxy.announce_end()
         status, working = self._listeners[:1], self._listeners[1:]
+        if working:
+            await self._let_balancers_notice()
+        self.proxy.await_last_requests()
         for listeners in (working, status):  # the status listener tells of the draining
             await asyncio.gather(*(listener.stop() for listener in listeners))
         if self._control_plane is not None:
@@ -185,6 +190,12 @@ class Node:
                 await step()
             except Exception:
                 log.exception("a step of the stop failed", step=step.__qualname__)
+
+    async def _let_balancers_notice(self) -> None:
+        """Go on accepting while whoever sends clients here learns that it should not."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.drain_delay_s):
+                await self._in_a_hurry.wait()
 
     async def _sync_now(self) -> None:
         await self._sync_loop.sync_now()
@@ -234,7 +245,16 @@ class Node:
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signal_number, self._stop_asked.set)
+            loop.add_signal_handler(signal_number, self._on_stop_signal)
+
+    def _on_stop_signal(self) -> None:
+        """Stop; if the node is stopping already, wait for nobody."""
+        if self.draining:
+            log.warning("node is told again to stop: what is under way is cut")
+            self._in_a_hurry.set()
+            for listener in self._listeners:
+                listener.hurry()
+        self._stop_asked.set()
 
     def _open_sockets(self) -> None:
         settings = self.settings

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from typing import Any
 
 import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from structlog.testing import capture_logs
 
+from gateway.accept_queue import accept_waiting
 from gateway.app_connection import AppLimits
 from gateway.listener import Listener, ListenError, address_of, open_socket
 from gateway.metrics.traffic import TrafficMetrics
@@ -21,10 +25,12 @@ from gateway.proxy.downstream import DownstreamConnection
 from gateway.settings import NodeSettings
 from gateway.snapshot import SnapshotApplier
 from tests.proxy.gateway import fresh_proxy, one_route
-from tests.proxy.peers import OK, Client, Upstream, UpstreamPeer
+from tests.proxy.peers import DEADLINE_S, OK, Client, Upstream, UpstreamPeer, eventually
 from tests.snapshot.rows import full_load
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+LONG_S = 60.0
+"""What no test here waits for."""
 
 
 # -- sockets
@@ -94,10 +100,10 @@ async def upstream() -> AsyncIterator[Upstream]:
 
 
 class Served:
-    """A proxy behind a listener of its own."""
+    """A proxy behind a listener of its own; idle connections wait so long for a last request."""
 
-    def __init__(self, drain_s: float) -> None:
-        self.proxy = fresh_proxy(NodeSettings(), TrafficMetrics())
+    def __init__(self, drain_s: float, idle_s: float = 0.01) -> None:
+        self.proxy = fresh_proxy(NodeSettings(drain_idle_s=idle_s), TrafficMetrics())
         opened = open_socket("proxy", "127.0.0.1", 0, backlog=8)
         self.port: int = opened.getsockname()[1]
         self.listener = Listener.of_protocol(
@@ -117,8 +123,16 @@ class Served:
 
     async def stop(self) -> None:
         """As a node stops."""
-        self.proxy.draining = True
+        self.proxy.announce_end()
+        self.proxy.await_last_requests()
         await self.listener.stop()
+
+    async def has_closed(self) -> None:
+        """Wait until nobody can connect any more."""
+        with contextlib.suppress(ConnectionRefusedError):
+            async with asyncio.timeout(DEADLINE_S):
+                while True:
+                    await (await Client.connect(self.port)).reset()
 
     async def close(self) -> None:
         for client in self.clients:
@@ -127,12 +141,28 @@ class Served:
         await self.proxy.stop()
 
 
+StartServed = Callable[..., Awaitable[Served]]
+
+
 @pytest.fixture
-async def served(upstream: Upstream) -> AsyncIterator[Served]:
-    served = Served(drain_s=5)
-    await served.start(upstream)
-    yield served
-    await served.close()
+async def start_served(upstream: Upstream) -> AsyncIterator[StartServed]:
+    """Starts a proxy and its listener: ``await start_served(drain_s=5)``."""
+    running: list[Served] = []
+
+    async def start(drain_s: float = LONG_S, **options: Any) -> Served:
+        served = Served(drain_s, **options)
+        running.append(served)
+        await served.start(upstream)
+        return served
+
+    yield start
+    for served in running:
+        await served.close()
+
+
+@pytest.fixture
+async def served(start_served: StartServed) -> Served:
+    return await start_served()
 
 
 async def begun(served: Served, upstream: Upstream) -> tuple[Client, UpstreamPeer]:
@@ -169,6 +199,7 @@ async def test_a_request_under_way_ends_in_peace_and_its_connection_closes(
     response = await client.response()
     assert (response.body, response["Connection"]) == (b"ok", "close")
     assert await client.closed()
+    await client.close()
     await stopping
 
 
@@ -197,16 +228,127 @@ async def test_a_request_body_under_way_is_still_taken(served: Served, upstream:
     await peer.until(b"uvw")
     peer.send(OK)
     assert (await client.response())["Connection"] == "close"
+    await client.close()
     await stopping
 
 
-async def test_draining_does_not_wait_for_ever(upstream: Upstream):
-    served = Served(drain_s=0.01)
-    await served.start(upstream)
-    await begun(served, upstream)
-    await served.stop()
-    assert served.task.done()
-    await served.close()
+async def test_a_request_on_its_way_while_its_connection_is_idle_is_the_last(
+    start_served: StartServed,
+):
+    served = await start_served(idle_s=LONG_S)
+    used, unused = await served.connect(), await served.connect()
+    assert "Connection" not in await used.ask(GET)
+    stopping = asyncio.create_task(served.stop())
+    await served.has_closed()
+    for client in (used, unused):
+        assert (await client.ask(GET))["Connection"] == "close"
+        assert await client.closed()
+        await client.close()
+    await stopping
+
+
+async def test_a_client_that_was_not_told_in_time_gets_to_ask_once_more(
+    start_served: StartServed, upstream: Upstream
+):
+    served = await start_served(idle_s=LONG_S)
+    client, peer = await begun(served, upstream)
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel")
+    await client.reader.readuntil(b"hel")
+    stopping = asyncio.create_task(served.stop())
+    await served.has_closed()
+    peer.send(b"lo")
+    assert await client.reader.readexactly(2) == b"lo"
+    client.send(GET)
+    await peer.request()
+    peer.send(OK)
+    assert (await client.response())["Connection"] == "close"
+    assert await client.closed()
+    await client.close()
+    await stopping
+
+
+async def test_a_request_that_has_begun_to_come_is_waited_for(served: Served):
+    client = await served.connect()
+    client.send(GET[:20])
+    await eventually(lambda: any(c.reading_head for c in served.listener.connections))
+    idle = await served.connect()
+    stopping = asyncio.create_task(served.stop())
+    assert await idle.closed()
+    assert (await client.ask(GET[20:]))["Connection"] == "close"
+    await client.close()
+    await stopping
+
+
+async def test_pipelined_requests_that_have_come_are_answered(served: Served, upstream: Upstream):
+    client, peer = await begun(served, upstream)
+    client.send(GET + GET)
+    (connection,) = served.listener.connections
+    await eventually(lambda: len(connection._buffer) == 2 * len(GET))
+    stopping = asyncio.create_task(served.stop())
+    await served.has_closed()
+    peer.send(OK)
+    assert "Connection" not in await client.response()
+    for last in (False, True):
+        await peer.request()
+        peer.send(OK)
+        assert ("Connection" in await client.response()) == last
+    assert await client.closed()
+    await client.close()
+    await stopping
+
+
+async def test_who_asks_on_after_the_last_answer_still_gets_that_whole(
+    served: Served, upstream: Upstream
+):
+    """Closing with bytes unread would reset the connection, and the answer with it."""
+    client, peer = await begun(served, upstream)
+    stopping = asyncio.create_task(served.stop())
+    await served.has_closed()
+    peer.send(OK)
+    await client.reader.readuntil(b"ok")
+    client.send(GET)
+    assert await client.closed()
+    await client.close()
+    await stopping
+
+
+async def test_who_waits_in_the_accept_queue_is_served(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+):
+    late: list[socket.socket] = []
+
+    def at_the_last_moment(listening: socket.socket) -> list[socket.socket]:
+        late.extend(socket.create_connection(("127.0.0.1", served.port)) for _ in range(3))
+        return accept_waiting(listening)
+
+    monkeypatch.setattr("gateway.listener.accept_waiting", at_the_last_moment)
+    stopping = asyncio.create_task(served.stop())
+    await served.has_closed()
+    clients = [Client(*await asyncio.open_connection(sock=connected)) for connected in late]
+    assert len(clients) == 3
+    for client in clients:
+        assert (await client.ask(GET))["Connection"] == "close"
+        await client.close()
+    await stopping
+
+
+async def test_draining_does_not_wait_for_ever(start_served: StartServed, upstream: Upstream):
+    served = await start_served(drain_s=0.01)
+    client, _ = await begun(served, upstream)
+    with capture_logs() as logs:
+        await served.stop()
+    assert await client.closed()
+    assert not served.listener.connections
+    assert [(log["event"], log["number"]) for log in logs] == [("connections are cut", 1)]
+
+
+async def test_a_stop_in_a_hurry_waits_for_nobody(served: Served, upstream: Upstream):
+    client, _ = await begun(served, upstream)
+    stopping = asyncio.create_task(served.stop())
+    await served.has_closed()
+    served.listener.hurry()
+    assert await client.closed()
+    await stopping
 
 
 async def test_a_listener_of_an_app():

@@ -83,7 +83,7 @@ async def test_a_connection_serves_so_many_requests_and_no_more(
 async def test_a_draining_proxy_closes_after_each_answer(gateway: Gateway):
     client = await gateway.connect()
     await client.ask(GET)
-    gateway.proxy.draining = True
+    gateway.proxy.announce_end()
     assert (await client.ask(GET))["Connection"] == "close"
     assert await client.closed()
 
