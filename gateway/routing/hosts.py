@@ -41,6 +41,24 @@ def is_port_specific(host: bytes) -> bool:
     return b":" in host and not is_wildcard(host) and split_port(host)[1] is not None
 
 
+def texts_of_wildcard(host: bytes) -> tuple[bytes, ...]:
+    """Return the texts to file a host under if its ``*`` may stand for nothing at all.
+
+    That is what flavor ``traditional_compatible`` takes a wildcard for.
+    """
+    return (host, host.replace(b"*", b"")) if is_wildcard(host) else (host,)
+
+
+def with_port(host: bytes, default: int) -> bytes:
+    """Return a request's Host with its port, the listener's if it has none."""
+    if not host:
+        return host
+    name, port = split_port(host)
+    if port is not None:
+        return host
+    return (b"[%b]:%d" if b":" in name else b"%b:%d") % (name, default)
+
+
 def plain_texts(host: bytes) -> tuple[bytes, ...]:
     """Return the configured plain hosts that match a request's Host: itself, itself less port."""
     if b":" not in host:

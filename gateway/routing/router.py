@@ -17,7 +17,7 @@ from immutables import Map
 
 from gateway.routing.conditions import by_name
 from gateway.routing.hosts import ANY_HOST, is_wildcard, plain_texts, wildcard_texts
-from gateway.routing.rules import Candidate, CompiledRule, Entry, RouteRule
+from gateway.routing.rules import Candidate, CompiledRule, Entry
 from gateway.routing.table import PathTable, by_rank
 
 Rules = Map[UUID, CompiledRule]
@@ -39,15 +39,13 @@ class Router:
         self._rules = rules
         self._hosts = hosts
         self._wildcard_hosts = wildcard_hosts
-        self._any_host = hosts.get(ANY_HOST, _NO_ENTRIES)
+        self._any_host = hosts.get(ANY_HOST)
 
     def __len__(self) -> int:
         return len(self._rules)
 
-    def get(self, rule_id: UUID) -> RouteRule | None:
-        """Return the rule with this id, None if there is none."""
-        compiled = self._rules.get(rule_id)
-        return None if compiled is None else compiled.rule
+    def __contains__(self, rule_id: object) -> bool:
+        return rule_id in self._rules
 
     def ids(self) -> Iterator[UUID]:
         """Yield the ids of all rules."""
@@ -63,9 +61,9 @@ class Router:
         for rule_id in removed:
             change.take_out(rules.pop(rule_id, None))
         for compiled in upserts:
-            change.take_out(rules.pop(compiled.rule.id, None))
+            change.take_out(rules.pop(compiled.id, None))
             if compiled.placements:
-                rules[compiled.rule.id] = compiled
+                rules[compiled.id] = compiled
                 change.put_in(compiled)
         return Router(
             rules.finish(),
@@ -87,8 +85,17 @@ class Router:
         A route whose payload ``serves`` refuses is passed over as if it were not there.
         """
         found: list[tuple[Entry, ...]] = []
-        self._any_host.collect(path, found)
-        for text in plain_texts(host) if host and self._hosts else ():
+        if self._any_host is not None:
+            self._any_host.collect(path, found)
+        if host:
+            self._collect_of_host(tls, host, path, found)
+        entries = found[0] if len(found) == 1 else sorted(chain(*found), key=by_rank)
+        return _matching(entries, tls, method, path, serves)
+
+    def _collect_of_host(
+        self, tls: bool, host: bytes, path: bytes, found: list[tuple[Entry, ...]]
+    ) -> None:
+        for text in plain_texts(host):
             table = self._hosts.get(text)
             if table is not None:
                 table.collect(path, found)
@@ -96,8 +103,6 @@ class Router:
             table = self._wildcard_hosts.get(text)
             if table is not None:
                 table.collect(path, found)
-        entries = found[0] if len(found) == 1 else sorted(chain(*found), key=by_rank)
-        return _matching(entries, tls, method, path, serves)
 
 
 def select(
@@ -134,14 +139,14 @@ def _matching(
             continue
         if entry.tls is not None and entry.tls is not tls:
             continue
-        candidate = entry.candidate
-        if serves is not None and not serves(candidate.payload):
+        if serves is not None and not serves(entry.payload):
             continue
+        candidate: Candidate = entry
         if entry.regex is not None:
             match = entry.regex.match(path)
             if match is None:
                 continue
-            candidate = candidate.with_match(match)
+            candidate = entry.with_match(match)
         matching.append(candidate)
         if candidate.conditions is None:
             break

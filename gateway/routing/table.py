@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import chain
 from operator import attrgetter
 
 from immutables import Map
@@ -20,6 +21,7 @@ Branches = Map[bytes, "PathTable"]
 Additions = Mapping[bytes, Sequence[Entry]]
 
 _NONE: Branches = Map()
+_FEW = 4
 _FLAT_LIMIT = 32
 _SPLIT_BYTES = 8
 
@@ -29,25 +31,37 @@ class PathTable:
 
     Entries without a path have the empty text; those with a regex have its literal prefix.
 
-    A table of more than a few texts keeps only those shorter than ``split``, and one table for
-    each start of that length. So a path meets the lengths that occur among its like, not all.
+    A table of no more than a few entries is just these, since most hosts have no more. One of more
+    than a few texts keeps only those shorter than ``split``, and one table for each start of that
+    length. So a path meets the lengths that occur among its like, not all.
     """
 
-    __slots__ = ("_branches", "_levels", "_split")
+    __slots__ = ("_branches", "_few", "_levels", "_split")
 
-    def __init__(self, levels: Levels = (), split: int = 0, branches: Branches = _NONE) -> None:
+    def __init__(
+        self,
+        few: tuple[Entry, ...] = (),
+        levels: Levels = (),
+        split: int = 0,
+        branches: Branches = _NONE,
+    ) -> None:
+        self._few = few
         self._levels = levels
         self._split = split
         self._branches = branches
 
     def __bool__(self) -> bool:
-        return bool(self._levels or self._branches)
+        return bool(self._few or self._levels or self._branches)
 
     def collect(self, path: bytes, found: list[tuple[Entry, ...]]) -> None:
-        """Append to ``found`` the entries of each text that ``path`` starts with, by rank."""
+        """Append to ``found`` entries whose text ``path`` starts with, in groups sorted by rank."""
         size = len(path)
         table: PathTable | None = self
         while table is not None:
+            few = table._few
+            if few:
+                _collect_few(few, path, found)
+                return
             for length, slots in table._levels:
                 if length > size:
                     return
@@ -66,9 +80,7 @@ class PathTable:
         text there, with or without anything to add.
         """
         if not self._split:
-            levels = _with_changes(self._levels, additions, gone)
-            size = sum(len(slots) for _, slots in levels)
-            return _branched(levels) if size > _FLAT_LIMIT else PathTable(levels)
+            return self._flat_with_changes(additions, gone)
         near = {text: added for text, added in additions.items() if len(text) < self._split}
         branches = self._branches.mutate()
         for start, texts in _by_start(additions, self._split).items():
@@ -78,7 +90,27 @@ class PathTable:
             else:
                 branches.pop(start, None)
         levels = _with_changes(self._levels, near, gone)
-        return PathTable(levels, self._split, branches.finish())
+        return PathTable((), levels, self._split, branches.finish())
+
+    def _flat_with_changes(self, additions: Additions, gone: AbstractSet[Entry]) -> PathTable:
+        if not self._levels:
+            entries = [e for e in chain(self._few, *additions.values()) if e not in gone]
+            if len(entries) <= _FEW:
+                return PathTable(tuple(sorted(entries, key=by_rank)))
+            levels = _with_changes((), _by_text(entries), gone)
+        else:
+            levels = _with_changes(self._levels, additions, gone)
+        size = sum(len(slots) for _, slots in levels)
+        return _branched(levels) if size > _FLAT_LIMIT else PathTable((), levels)
+
+
+def _collect_few(few: tuple[Entry, ...], path: bytes, found: list[tuple[Entry, ...]]) -> None:
+    if len(few) > 1:
+        few = tuple([entry for entry in few if path.startswith(entry.text)])
+        if few:
+            found.append(few)
+    elif path.startswith(few[0].text):
+        found.append(few)
 
 
 def _with_changes(levels: Levels, additions: Additions, gone: AbstractSet[Entry]) -> Levels:
@@ -99,7 +131,14 @@ def _branched(levels: Levels) -> PathTable:
     """Split a flat table a few bytes behind what all its texts have in common."""
     entries = {text: found for _, slots in levels for text, found in slots.items()}
     split = len(common_start(min(entries), max(entries))) + _SPLIT_BYTES
-    return PathTable(split=split).with_changes(entries, frozenset())
+    return PathTable((), (), split).with_changes(entries, frozenset())
+
+
+def _by_text(entries: Iterable[Entry]) -> dict[bytes, list[Entry]]:
+    grouped: dict[bytes, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        grouped[entry.text].append(entry)
+    return grouped
 
 
 def _by_length(additions: Additions) -> dict[int, list[bytes]]:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import structlog
 
+from gateway.settings import RouterFlavor
 from gateway.snapshot.builder import SnapshotBuilder, chunks
 from gateway.snapshot.dismantling import dismantle
 from gateway.snapshot.heap import SnapshotHeap
@@ -26,11 +27,19 @@ log = structlog.get_logger(__name__)
 
 
 class SnapshotApplier:
-    """Keeps the current snapshot; ``use`` is called with each new one."""
+    """Keeps the current snapshot; ``use`` is called with each new one.
 
-    def __init__(self, use: Callable[[Snapshot], None]) -> None:
+    ``flavor`` is whose order of routes counts in all of them.
+    """
+
+    def __init__(
+        self,
+        use: Callable[[Snapshot], None],
+        flavor: RouterFlavor = RouterFlavor.TRADITIONAL,
+    ) -> None:
         self.current = Snapshot.empty()
         self._use = use
+        self._flavor = flavor
         self._heap = SnapshotHeap()
         self._dismantling: set[asyncio.Task[None]] = set()
 
@@ -40,7 +49,7 @@ class SnapshotApplier:
 
     def has_route(self, id_: UUID) -> bool:
         """Tell whether the current snapshot has this route."""
-        return self.current.router.get(id_) is not None
+        return id_ in self.current.router
 
     async def apply(self, load: Load) -> None:
         """Build the snapshot that ``load`` leads to and make it current.
@@ -48,7 +57,8 @@ class SnapshotApplier:
         Raises whatever reading the load raises; the current snapshot then stays.
         """
         before = self.current
-        builder = SnapshotBuilder(Snapshot.empty() if load.kind == "full" else before)
+        base = Snapshot.empty() if load.kind == "full" else before
+        builder = SnapshotBuilder(base, self._flavor)
         slices = Slices()
         async for batch in load.batches:
             for piece in chunks(batch, _ROWS_PER_PIECE):

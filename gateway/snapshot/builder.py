@@ -14,6 +14,7 @@ from uuid import UUID
 from immutables import MapMutation
 
 from gateway.routing import CompiledRule, compile_rule
+from gateway.settings import RouterFlavor
 from gateway.snapshot.certificates import (
     compile_ca_certificate,
     compile_certificate,
@@ -36,9 +37,13 @@ Compiled = TypeVar("Compiled")
 
 
 class SnapshotBuilder:
-    """Takes batches, parents before children; `settle` and `finish` make the snapshot."""
+    """Takes batches, parents before children; `settle` and `finish` make the snapshot.
 
-    def __init__(self, base: Snapshot) -> None:
+    ``flavor`` is whose order of routes counts; it has to be that of ``base``.
+    """
+
+    def __init__(self, base: Snapshot, flavor: RouterFlavor = RouterFlavor.TRADITIONAL) -> None:
+        self._compatible = flavor is RouterFlavor.TRADITIONAL_COMPATIBLE
         self._router = base.router
         self._services = base.services.mutate()
         self._upstreams = base.upstreams.mutate()
@@ -142,12 +147,16 @@ class SnapshotBuilder:
         compiled: list[CompiledRule] = []
         removed = list(batch.deleted)
         for row in batch.rows:
-            rule = self._compile("routes", row, lambda row: compile_rule(compile_route(row)))
+            rule = self._compile("routes", row, self._compile_rule)
             if rule is None:
                 removed.append(row["id"])
             else:
                 compiled.append(rule)
         self._router = self._router.with_changes(compiled, removed)
+
+    def _compile_rule(self, row: Row) -> CompiledRule:
+        rule = compile_route(row, compatible=self._compatible)
+        return compile_rule(rule, compatible=self._compatible)
 
     def _add_upstreams(self, batch: Batch) -> None:
         for id_ in batch.deleted:

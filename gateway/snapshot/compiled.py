@@ -137,8 +137,11 @@ def compile_service(row: Row) -> Service:
     )
 
 
-def compile_route(row: Row) -> RouteRule:
-    """Compile a row of ``routes`` to what the router needs; its payload is a `Route`."""
+def compile_route(row: Row, *, compatible: bool = False) -> RouteRule:
+    """Compile a row of ``routes`` to what the router needs; its payload is a `Route`.
+
+    Flavor ``traditional_compatible`` knows no path handling but v0 (router.md section 6).
+    """
     protocols = frozenset(_texts(row, "protocols"))
     if not protocols & SERVED_PROTOCOLS:
         raise ValueError(f"protocols {sorted(protocols)} are not served by this version")
@@ -148,7 +151,7 @@ def compile_route(row: Row) -> RouteRule:
         service_id=row["service_id"],
         strip_path=row["strip_path"],
         preserve_host=row["preserve_host"],
-        path_handling=row["path_handling"] or "v0",
+        path_handling="v0" if compatible else row["path_handling"] or "v0",
         https_only=protocols == {"https"},
         https_redirect_status_code=_redirect(row["https_redirect_status_code"]),
         request_buffering=row["request_buffering"],

@@ -37,8 +37,9 @@ def rule(
     )
 
 
-def router(*rules: RouteRule) -> Router:
-    return Router().with_changes(map(compile_rule, rules), ())
+def router(*rules: RouteRule, compatible: bool = False) -> Router:
+    compiled = [compile_rule(made, compatible=compatible) for made in rules]
+    return Router().with_changes(compiled, ())
 
 
 def chosen(

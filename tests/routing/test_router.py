@@ -87,7 +87,9 @@ class ChangingRouter(RuleBasedStateMachine):
         upserts = list({made.id: made for made in upserts}.values())
         changed = {key: made for key, made in table.items() if key not in removed}
         changed.update({made.id: made for made in upserts})
-        following = current.with_changes(map(compile_rule, upserts), removed)
+        following = current.with_changes(
+            [compile_rule(made, compatible=False) for made in upserts], removed
+        )
         self.generations = [*self.generations[-3:], (following, changed)]
 
     @initialize(upserts=st.lists(rules, max_size=12))
@@ -113,7 +115,7 @@ class ChangingRouter(RuleBasedStateMachine):
         current, table = self.generations[-1]
         of_http = {key: made for key, made in table.items() if "tcp" not in made.protocols}
         assert len(current) == len(of_http)
-        assert all(current.get(key) is of_http.get(key) for key in table)
+        assert all((key in current) is (key in of_http) for key in table)
 
 
 TestChangingRouter = ChangingRouter.TestCase
