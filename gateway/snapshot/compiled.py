@@ -64,7 +64,7 @@ class Service:
     """
 
     id: UUID
-    label: str
+    name: str | None
     protocol: str
     host: str
     path: bytes
@@ -79,13 +79,18 @@ class Service:
     enabled: bool
     direct: Balancer[Target]
 
+    @property
+    def label(self) -> str:
+        """What metrics and logs call it."""
+        return self.name or self.host
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
     """What happens to a request once the router has chosen this route."""
 
     id: UUID
-    label: str
+    name: str | None
     service_id: UUID | None
     strip_path: bool
     preserve_host: bool
@@ -94,6 +99,11 @@ class Route:
     https_redirect_status_code: int
     request_buffering: bool
     response_buffering: bool
+
+    @property
+    def label(self) -> str:
+        """What metrics and logs call it."""
+        return self.name or str(self.id)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,7 +130,7 @@ def compile_service(row: Row) -> Service:
         raise ValueError(f"protocol '{protocol}' is not served by this version")
     return Service(
         id=row["id"],
-        label=row["name"] or row["host"],
+        name=row["name"],
         protocol=protocol,
         host=_host(row["host"]),
         path=(row["path"] or "/").encode(),
@@ -147,7 +157,7 @@ def compile_route(row: Row, *, compatible: bool = False) -> RouteRule:
         raise ValueError(f"protocols {sorted(protocols)} are not served by this version")
     route = Route(
         id=row["id"],
-        label=row["name"] or str(row["id"]),
+        name=row["name"],
         service_id=row["service_id"],
         strip_path=row["strip_path"],
         preserve_host=row["preserve_host"],
