@@ -20,6 +20,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gateway.added_headers import added_to_requests, added_to_responses
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=0)]
@@ -433,6 +435,18 @@ class NodeSettings(SharedSettings):
     @classmethod
     def _are_networks(cls, text: str) -> str:
         networks(text)
+        return text
+
+    @field_validator("headers")
+    @classmethod
+    def _are_response_headers(cls, text: str) -> str:
+        added_to_responses(text)
+        return text
+
+    @field_validator("headers_upstream")
+    @classmethod
+    def _are_request_headers(cls, text: str) -> str:
+        added_to_requests(text)
         return text
 
     @field_validator("database_url", "database_listen_url", "database_replica_url")

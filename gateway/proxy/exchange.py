@@ -12,10 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.metrics.traffic import RouteTraffic
 from gateway.proxy import errors
+from gateway.proxy.added_lines import request_ids_of_others
 from gateway.proxy.client import Client
 from gateway.proxy.http1 import (
     CHUNKED,
@@ -90,6 +91,17 @@ class Downstream(Tunnelled, Protocol):
         ...
 
 
+class FailedTry(NamedTuple):
+    """A try that came to nothing: its target, when that was chosen, and the status it stands for.
+
+    ``chosen_at`` is a reading of ``perf_counter``.
+    """
+
+    target: Target
+    chosen_at: float
+    status: int
+
+
 RequestTarget = tuple[bytes, bytes, bytes]
 """Where a request wants to go: host with port as sent, raw path, query with its ``?``."""
 
@@ -104,6 +116,7 @@ class Exchange:
         "_downstream",
         "_extra_try_used",
         "_failed",
+        "_failures",
         "_from_upstream",
         "_head_at",
         "_host_header",
@@ -160,6 +173,7 @@ class Exchange:
         self._tries = 0
         self._extra_try_used = False
         self._failed: tuple[Target, ...] = ()
+        self._failures: tuple[FailedTry, ...] = ()
         # The request body as far as it has come, kept while it may have to be sent again;
         # None once it has grown past the buffer limit and what was sent is gone.
         self._body: list[bytes] | None = []
@@ -287,10 +301,13 @@ class Exchange:
             return
         self._note_failure("no connection", str(failure))
         if failure.unresolved:
-            self._chosen_at = 0.0  # without an address, nothing was chosen (proxying.md section 3)
-            self._fail_try(503, errors.NO_ADDRESS, may_repeat=True)
+            # Without an address, nothing was chosen in this try (proxying.md section 3).
+            self._chosen_at = self._failures[-1].chosen_at if self._failures else 0.0
+            message = None if self._failures else errors.NO_ADDRESS
+            self._fail_try(503, message, may_repeat=True)
         else:
-            self._fail_try(504 if failure.timed_out else 502, None, may_repeat=True)
+            status = self._note_failed_try(timed_out=failure.timed_out)
+            self._fail_try(status, None, may_repeat=True)
 
     def _send(self, connection: UpstreamConnection) -> None:
         self._upstream = connection
@@ -314,6 +331,7 @@ class Exchange:
         head = self.head
         fields = head.fields
         resolution = self._resolution
+        request_id_line = self._proxy.added_lines.request_id_upstream
         parts = [
             head.method,
             b" ",
@@ -324,7 +342,7 @@ class Exchange:
             b"\r\nConnection: keep-alive",
             resolution.forwarded,
             self._downstream.forwarded_lines,
-            self._proxy.request_id_line,
+            request_id_line,
             self.request_id,
             fields.rest,
             b"\r\n\r\n",
@@ -337,6 +355,8 @@ class Exchange:
             parts[-1] = self._framing_line()
         elif b"content-length" in fields.special:
             parts[-1] = b"\r\nContent-Length: 0\r\n\r\n"
+        if not request_id_line:
+            parts[10] = request_ids_of_others(fields.special)
         return b"".join(parts)
 
     def _forwarded_lines_with(self, special: Mapping[bytes, bytes]) -> bytes:
@@ -375,13 +395,20 @@ class Exchange:
         if connection.reused and not timed_out and not self._extra_try_used:
             self._extra_try_used = True  # it may just have been closed for idleness
             self._tries -= 1
-        self._fail_try(504 if timed_out else 502, None, may_repeat=may_repeat)
+        status = self._note_failed_try(timed_out=timed_out)
+        self._fail_try(status, None, may_repeat=may_repeat)
 
     def on_bad_response(self, reason: str) -> None:
         """Answer 502: what came was no response, and asking again would not make it one."""
         self._upstream = None
         self._note_failure("bad response", reason)
-        self.answer(502)
+        self.answer(self._note_failed_try(timed_out=False))
+
+    def _note_failed_try(self, *, timed_out: bool) -> int:
+        """Remember how the try ended; return the status that it stands for."""
+        status = 504 if timed_out else 502
+        self._failures += (FailedTry(self._target, self._chosen_at, status),)
+        return status
 
     def _fail_try(self, status: int, message: str | None, *, may_repeat: bool) -> None:
         if may_repeat and self._body is not None and self._tries <= self._service.retries:
@@ -476,20 +503,38 @@ class Exchange:
         if not head.has_date:
             lines += proxy.date_line()
         if not head.has_server:
-            lines += proxy.server_line
+            lines += proxy.added_lines.server
         if head.body_length == NO_BODY and b"content-length" in special and head.status != 204:
             lines += b"\r\nContent-Length: " + special[b"content-length"]
+        if proxy.tells_more:
+            lines = self._told_more(lines, head.status, special)
         return lines
 
     def _proxied_lines(self, earlier_via: bytes | None = None) -> bytes:
         """Write latencies, request id and Via of a request for which a target was chosen."""
-        via = self._proxy.names.via
-        return self._proxy.proxied_lines % (
+        added = self._proxy.added_lines
+        facts = (
             (self._head_at - self._chosen_at) * 1000,
             (self._chosen_at - self._started_at) * 1000,
             self.request_id,
-            earlier_via + b", " + via if earlier_via else via,
         )
+        if earlier_via:
+            return added.measured % facts + added.via_after(earlier_via)
+        return added.proxied % facts
+
+    def _told_more(
+        self, lines: bytes, upstream_status: int, special: Mapping[bytes, bytes]
+    ) -> bytes:
+        """Add to header lines what only some nodes tell (`Proxy.tells_more`)."""
+        proxy = self._proxy
+        added = proxy.added_lines
+        lines = added.with_upstream_status(lines, upstream_status) + added.of_others(special)
+        if proxy.debug_lines is not None and self._traffic is not None:  # there is a route
+            resolution = self._resolution
+            lines += proxy.debug_lines.for_request(
+                self.head.fields.block, resolution.route, resolution.service
+            )
+        return lines
 
     # -- answers of our own
 
@@ -522,9 +567,12 @@ class Exchange:
             how = self._proxied_lines()
         else:
             took_ms = (self._head_at - self._started_at) * 1000
-            how = proxy.unproxied_lines % (took_ms, self.request_id)
+            how = proxy.added_lines.unproxied % (took_ms, self.request_id)
         what = b"\r\nContent-Type: %b\r\nContent-Length: %d" % (content_type.encode(), body_size)
-        return proxy.date_line() + what + proxy.server_line + how
+        lines = proxy.date_line() + what + proxy.added_lines.server + how
+        if proxy.tells_more:
+            lines = self._told_more(lines, self._failures[-1].status if self._failures else 0, {})
+        return lines
 
     def _refuse_plain_http(self, status: int) -> None:
         """Send the client to HTTPS (router.md section 8)."""

@@ -17,6 +17,7 @@ class WireNames:
     proxy_latency: bytes
     upstream_latency: bytes
     response_latency: bytes
+    upstream_status: bytes
 
     @property
     def via(self) -> bytes:
@@ -35,4 +36,5 @@ def wire_names(compat: Compat) -> WireNames:
         proxy_latency=prefix + b"Proxy-Latency",
         upstream_latency=prefix + b"Upstream-Latency",
         response_latency=prefix + b"Response-Latency",
+        upstream_status=prefix + b"Upstream-Status",
     )

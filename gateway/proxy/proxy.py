@@ -10,8 +10,10 @@ from os import urandom
 
 from gateway.metrics.traffic import TrafficMetrics
 from gateway.proxy import errors
+from gateway.proxy.added_lines import AddedLines
 from gateway.proxy.client import Client
 from gateway.proxy.deadlines import DeadlineWheel
+from gateway.proxy.debug_lines import DebugLines
 from gateway.proxy.failures import FailureLog
 from gateway.proxy.freshness import Freshness
 from gateway.proxy.http1 import HeadLimits
@@ -104,21 +106,15 @@ class Proxy:
         self._date_line = b""
 
     def _name_lines(self) -> None:
-        """Prepare the header lines that are the same for every message."""
+        """Prepare the header lines that are the same for every message.
+
+        ``tells_more``: responses also carry what the templates of ``added_lines`` have no place for.
+        """
         names = self.names = wire_names(self.settings.compat)
-        self.request_id_line = b"\r\n" + names.request_id + b": "
-        self.proxied_lines = b"".join(
-            (
-                b"\r\n" + names.upstream_latency + b": %d",
-                b"\r\n" + names.proxy_latency + b": %d",
-                self.request_id_line + b"%b",
-                b"\r\nVia: %b",
-            )
-        )
-        self.unproxied_lines = b"".join(
-            (b"\r\n" + names.response_latency + b": %d", self.request_id_line + b"%b")
-        )
-        self.server_line = b"\r\nServer: " + names.server
+        self.added_lines = AddedLines(self.settings, names)
+        allow_debug = self.settings.allow_debug_header
+        self.debug_lines = DebugLines(self.settings.compat) if allow_debug else None
+        self.tells_more = allow_debug or not self.added_lines.suffice
 
     def _make_tls_termination(self) -> TlsTermination | None:
         """Return what the TLS listener needs, if there is one."""
@@ -199,8 +195,8 @@ class Proxy:
                 self.date_line(),
                 b"\r\nContent-Type: " + content_type.encode(),
                 b"\r\nContent-Length: %d" % len(body),
-                self.server_line,
-                self.request_id_line + request_id.encode(),
+                self.added_lines.server,
+                self.added_lines.unproxied % (0, request_id.encode()),
                 b"\r\nConnection: close\r\n\r\n",
                 body,
             )
