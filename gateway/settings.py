@@ -7,6 +7,7 @@ command line, then environment, then default.
 
 from __future__ import annotations
 
+import re
 import socket
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -27,6 +28,12 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=0)]
 Bytes = Annotated[int, Field(ge=0)]
 Network = IPv4Network | IPv6Network
+
+PROXY_PROTOCOL = "proxy_protocol"
+"""The value of `real_ip_header` that is no header of HTTP."""
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
 
 
 class Compat(StrEnum):
@@ -431,10 +438,29 @@ class NodeSettings(SharedSettings):
     def _as_kong_spells_it(cls, role: Any) -> Any:
         return role.replace("_", "-") if isinstance(role, str) else role
 
-    @field_validator("min_version_from", "trusted_ips")
+    @field_validator("min_version_from")
     @classmethod
     def _are_networks(cls, text: str) -> str:
         networks(text)
+        return text
+
+    @field_validator("trusted_ips")
+    @classmethod
+    def _are_peers(cls, text: str) -> str:
+        trusted_peers(text)
+        return text
+
+    @field_validator("real_ip_header")
+    @classmethod
+    def _is_header_name(cls, name: str) -> str:
+        if _HEADER_NAME.fullmatch(name) is None:
+            raise ValueError(f"'{name}' is no name of a header, nor {PROXY_PROTOCOL}")
+        return name
+
+    @field_validator("port_maps")
+    @classmethod
+    def _are_ports(cls, text: str) -> str:
+        mapped_ports(text)
         return text
 
     @field_validator("headers")
@@ -468,6 +494,14 @@ class NodeSettings(SharedSettings):
             if port and port in taken:
                 raise ValueError(f"{named(name)} and {named(taken[port])} are both {port}")
             taken[port] = name
+        return self
+
+    @model_validator(mode="after")
+    def _proxy_protocol_is_on(self) -> NodeSettings:
+        if self.real_ip_header == PROXY_PROTOCOL and not self.proxy_protocol:
+            raise ValueError(
+                f"{named('real_ip_header')} {PROXY_PROTOCOL} needs {named('proxy_protocol')}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -512,6 +546,28 @@ def networks(text: str) -> list[Network]:
     """Return the networks in a comma-separated list. Raises ValueError naming the bad one."""
     names = filter(None, map(str.strip, text.split(",")))
     return [ip_network(name, strict=False) for name in names]
+
+
+def trusted_peers(text: str) -> tuple[list[Network], bool]:
+    """Return the networks in `trusted_ips`, and whether it has ``unix:``, all Unix sockets.
+
+    Raises ValueError naming the bad one.
+    """
+    names = [name.strip() for name in text.split(",")]
+    return networks(",".join(name for name in names if name != "unix:")), "unix:" in names
+
+
+def mapped_ports(text: str) -> dict[int, int]:
+    """Return `port_maps` as listening → seen. Raises ValueError naming the bad one."""
+    ports: dict[int, int] = {}
+    for pair in filter(None, map(str.strip, text.split(","))):
+        seen, _, listening = pair.partition(":")
+        if not all(_PORT.fullmatch(port) and int(port) <= 65535 for port in (seen, listening)):
+            raise ValueError(f"'{pair}' is not two ports like 80:8000")
+        if int(listening) in ports:
+            raise ValueError(f"'{pair}' maps port {listening} a second time")
+        ports[int(listening)] = int(seen)
+    return ports
 
 
 class UpSettings(SharedSettings):

@@ -99,6 +99,8 @@ class TrafficMetrics:
         self.min_version_waits = 0
         self.min_version_timeouts = 0
         self.stale_refusals = 0
+        self.connections_refused: dict[str, int] = {}  # by reason
+        self.connections_gave_way = 0
 
     def __iter__(self) -> Iterator[RouteTraffic]:
         return iter(list(self._routes.values()))

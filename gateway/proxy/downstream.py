@@ -12,8 +12,8 @@ import struct
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gateway.proxy.chunked import LAST_CHUNK, ChunkedDecoder, chunk
-from gateway.proxy.client import Client
+from gateway.proxy.chunked import ChunkedDecoder, chunk, last_chunk
+from gateway.proxy.client import Client, Peer
 from gateway.proxy.deadlines import NEVER
 from gateway.proxy.exchange import Exchange, RequestTarget
 from gateway.proxy.http1 import (
@@ -82,11 +82,13 @@ class DownstreamConnection(asyncio.Protocol):
 
     _transport: asyncio.Transport
     client: Client
+        "peer",
 
     def __init__(self, proxy: Proxy, *, server_state: ServerState, **_uvicorn: Any) -> None:
         self._proxy = proxy
         self._server_state = server_state
         self.deadline = NEVER
+    peer: Peer
         self.slot_at = NEVER
         self.forwarded_lines = b""
         self._exchange: Exchange | None = None
@@ -107,20 +109,17 @@ class DownstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Admit the client, unless there are too many."""
-        self._transport = transport  # type: ignore[assignment]  # TCP gives a full Transport
+        proxy = self._proxy
+        peer = proxy.forwarding.peer_of(transport)
+        if proxy.admission.admit(self, peer.address):
+            self.begin(transport, peer, Client(peer.address, proxy.forwarding.port_of(transport)))
+        else:
+            transport.abort()  # type: ignore[attr-defined]  # TCP gives a full Transport
+
+    def begin(self, transport: asyncio.BaseTransport, peer: Peer, client: Client) -> None:
+        """Await the requests of an admitted client."""
+        self._transport = transport  # type: ignore[assignment]  # as above
         self._server_state.connections.add(self)
-        counts = self._proxy.counts
-        counts.accepted += 1
-        if len(self._server_state.connections) > self._proxy.settings.max_connections:
-            self._close()
-            return
-        counts.handled += 1
-        self._transport.set_write_buffer_limits(high=self._proxy.buffer_limit_bytes)
-        peer = transport.get_extra_info("peername")
-        self.client = Client(
-            str(peer[0]).encode() if peer else b"unknown", transport.get_extra_info("sockname")[1]
-        )
-        self.forwarded_lines = self._proxy.forwarded_lines(self.client)
         proxy = self._proxy
         header_timeout_s = proxy.settings.header_timeout_s
         self._set_deadline(proxy.idle_timeout_s if proxy.draining else header_timeout_s)
@@ -129,6 +128,10 @@ class DownstreamConnection(asyncio.Protocol):
         """Tell the exchange that nobody waits any more."""
         del exc  # however it ended, it is gone
         self._server_state.connections.discard(self)
+        self._transport.set_write_buffer_limits(high=proxy.buffer_limit_bytes)
+        self.peer = peer
+        self.client = client
+        self.forwarded_lines = proxy.forwarding.connection_lines(client, peer)
         self._proxy.wheel.forget(self)
         self._reading = _NOTHING
         exchange, self._exchange = self._exchange, None
@@ -136,6 +139,7 @@ class DownstreamConnection(asyncio.Protocol):
             exchange.on_client_gone()
 
     def eof_received(self) -> bool:
+        self._proxy.admission.leave(self)
         """Keep the way back open for a moment: a client may half-close after asking, or be gone."""
         if self._exchange is not None and self._reading is _AHEAD:
             self._half_closed = self._closing_after = True
@@ -211,6 +215,16 @@ class DownstreamConnection(asyncio.Protocol):
     def reading_head(self) -> bool:
         """Whether a request head has begun to come."""
         return self._reading is _HEAD and bool(self._buffer)
+    @property
+    def waiting_since(self) -> float:
+        """Since when it waits for a request, or the rest of one's head; NEVER if it does not."""
+        if self._exchange is not None or self._reading is not _HEAD or self._writing_paused:
+            return NEVER
+        settings = self._proxy.settings
+        if self._requests and not self._buffer:
+            return self.deadline - settings.keepalive_timeout_s
+        return self.deadline - settings.header_timeout_s
+
 
     # -- reading requests
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from gateway.metrics.traffic import RouteTraffic
 from gateway.proxy import errors
 from gateway.proxy.added_lines import request_ids_of_others
-from gateway.proxy.client import Client
+from gateway.proxy.client import Client, Peer
 from gateway.proxy.http1 import (
     CHUNKED,
     MIN_VERSION,
@@ -87,7 +87,12 @@ class Downstream(Tunnelled, Protocol):
 
     @property
     def client(self) -> Client:
-        """Who sent the request."""
+        """Whom requests are from that do not say otherwise."""
+        ...
+
+    @property
+    def peer(self) -> Peer:
+        """Who is connected."""
         ...
 
 
@@ -131,6 +136,7 @@ class Exchange:
         "_traffic",
         "_tries",
         "_upstream",
+        "client",
         "egress_bytes",
         "head",
         "host",
@@ -157,6 +163,7 @@ class Exchange:
         self._started_at = perf_counter()
         self._proxy = proxy
         self._downstream = downstream
+        self.client = downstream.client
         self.head = head
         self.method = head.method
         self.host, self._path, self._query = target
@@ -200,32 +207,41 @@ class Exchange:
 
     def start(self) -> None:
         """Send the request on its way, as soon as the snapshot is as new as it has to be."""
-        freshness = self._proxy.freshness
-        if not self.head.fields.is_ordinary or freshness.refuses_stale:
-            asked = self.head.fields.special.get(MIN_VERSION)
-            freshness.admit(self, asked, self._downstream.client.address)
+        if not self.head.fields.is_ordinary or self._proxy.inspects_all:
+            self._inspect()
         else:
             self.proceed()
+
+    def _inspect(self) -> None:
+        """Learn who the client is and whether it has to wait, where that is not plain."""
+        proxy, peer, fields = self._proxy, self._downstream.peer, self.head.fields
+        client = proxy.forwarding.client_behind(self.client, peer, fields)
+        if client is not self.client:
+            self.client = client
+            self.head.fields = fields.as_special()
+        proxy.freshness.admit(self, fields.special.get(MIN_VERSION), peer.address)
 
     def proceed(self) -> None:
         """Resolve the route and go to its service."""
         if self._over:
             return
-        resolution = self._proxy.table.find(
-            self.head, self.host, self._path, self._downstream.client
-        )
+        resolution = self._proxy.table.find(self.head, self.host, self._path, self.client)
         if resolution is None:
             self.answer(404, errors.NO_ROUTE)
             return
         self._resolution = resolution
         self._traffic = resolution.traffic
-        if resolution.route.https_only and not self._downstream.client.tls:
+        if resolution.route.https_only and not self._is_https():
             self._refuse_plain_http(resolution.route.https_redirect_status_code)
         elif resolution.service is None:
             self.answer(503, errors.NO_SERVICE)
         else:
             self._service = resolution.service
             self._try_next()
+
+    def _is_https(self) -> bool:
+        forwarding, peer = self._proxy.forwarding, self._downstream.peer
+        return forwarding.is_https(self.client, peer, self.head.fields.special)
 
     def refuse(self, status: int, message: str) -> None:
         """Answer that the snapshot is not as new as it has to be."""
@@ -348,7 +364,9 @@ class Exchange:
             b"\r\n\r\n",
         ]
         if not fields.is_ordinary:
-            parts[8] = self._forwarded_lines_with(fields.special)
+            peer, special = self._downstream.peer, fields.special
+            parts[7] = self._proxy.forwarding.route_lines(resolution.forwarded, peer, special)
+            parts[8] = self._forwarded_lines_with(special)
             if fields.upgrades:
                 parts[6] += b", Upgrade\r\nUpgrade: " + b", ".join(fields.upgrades)
         if fields.body_length:
@@ -361,10 +379,7 @@ class Exchange:
 
     def _forwarded_lines_with(self, special: Mapping[bytes, bytes]) -> bytes:
         """Append to what earlier proxies said of the request (proxying.md section 2)."""
-        client = self._downstream.client
-        lines = self._proxy.forwarded_lines(
-            client, special.get(b"x-forwarded-for"), special.get(b"via")
-        )
+        lines = self._proxy.forwarding.lines(self.client, self._downstream.peer, special)
         if _TAKES_TRAILERS.search(special.get(b"te", b"")):
             lines += b"\r\nTE: trailers"
         if b"trailer" in special:
@@ -580,7 +595,9 @@ class Exchange:
             extra = b"\r\nConnection: Upgrade\r\nUpgrade: TLS/1.2, HTTP/1.1"
             self.answer(426, errors.HTTPS_ONLY, extra)
             return
-        host = host_without_port(self.host).lower()
+        forwarding, peer = self._proxy.forwarding, self._downstream.peer
+        asked = forwarding.host_of(self.host, peer, self.head.fields.special)
+        host = host_without_port(asked).lower()
         location = b"https://" + host + self._path + self._query
         self.answer(status, "", extra=b"\r\nLocation: " + location)
 

@@ -13,12 +13,11 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import lru_cache
-from ipaddress import ip_address
 from typing import Protocol
 
 from gateway.metrics.traffic import TrafficMetrics
-from gateway.settings import Network, NodeSettings, StaleAction, networks
+from gateway.proxy.addresses import Networks
+from gateway.settings import NodeSettings, StaleAction, networks
 from gateway.sync.loop import SyncFailedError
 
 ASK_AGAIN_S = 0.05
@@ -61,7 +60,7 @@ class Freshness:
         self._stale_s = stale_s
         self._max_stale_s = settings.max_stale_s
         self._timeout_s = settings.min_version_timeout_s
-        self._may_ask = _asker_check(networks(settings.min_version_from))
+        self._askers = Networks(networks(settings.min_version_from))
         self._waiting: list[tuple[int, float, Waiting]] = []  # version, deadline, request
         self._news = asyncio.Event()
         self._syncing: asyncio.Task[None] | None = None
@@ -69,16 +68,16 @@ class Freshness:
             settings.stale_action is StaleAction.REFUSE and settings.max_stale_s > 0
         )
 
-    def admit(self, request: Waiting, asked: bytes | None, client: bytes) -> None:
+    def admit(self, request: Waiting, asked: bytes | None, peer: bytes) -> None:
         """Let a request proceed, now or later, or refuse it.
 
         :param asked: its X-Gateway-Min-Version, if it has one.
-        :param client: the address it came from.
+        :param peer: the address it came from, whoever the client behind that is.
         """
         if self.refuses_stale and (stale_s := self._stale_s()) > self._max_stale_s:
             self._traffic.stale_refusals += 1
             request.refuse(503, _stale_message(stale_s))
-        elif asked is None or not self._may_ask(client):
+        elif asked is None or peer not in self._askers:
             request.proceed()
         elif not asked.isdigit() or len(asked) > _DIGITS:
             request.refuse(400, "X-Gateway-Min-Version is not a version")
@@ -155,16 +154,3 @@ def _stale_message(stale_s: float) -> str:
     if math.isinf(stale_s):
         return "this node has not synced since it started"
     return f"this node has not synced for {stale_s:.0f} s"
-
-
-def _asker_check(trusted: list[Network]) -> Callable[[bytes], bool]:
-    @lru_cache(maxsize=4096)
-    def may_ask(client: bytes) -> bool:
-        try:
-            address = ip_address(client.decode())
-        except ValueError:
-            return False
-        mapped = getattr(address, "ipv4_mapped", None)
-        return any((mapped or address) in network for network in trusted)
-
-    return may_ask

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -137,6 +138,12 @@ class RequestFields:
     expect_continue: bool
     is_ordinary: bool
     upgrades: tuple[bytes, ...]
+
+    def as_special(self) -> RequestFields:
+        """Return the same, but not as ordinary: of one request somebody knows more."""
+        fields = copy(self)
+        fields.is_ordinary = False
+        return fields
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return all headers as (lower-case name, value) pairs in the order they came."""

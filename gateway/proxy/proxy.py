@@ -11,10 +11,11 @@ from os import urandom
 from gateway.metrics.traffic import TrafficMetrics
 from gateway.proxy import errors
 from gateway.proxy.added_lines import AddedLines
-from gateway.proxy.client import Client
+from gateway.proxy.admission import Admission
 from gateway.proxy.deadlines import DeadlineWheel
 from gateway.proxy.debug_lines import DebugLines
 from gateway.proxy.failures import FailureLog
+from gateway.proxy.forwarding import Forwarding
 from gateway.proxy.freshness import Freshness
 from gateway.proxy.http1 import HeadLimits
 from gateway.proxy.names import wire_names
@@ -104,6 +105,9 @@ class Proxy:
         self._name_lines()
         self._date_second = 0
         self._date_line = b""
+        self.admission = Admission(settings, self.counts, traffic, self.failures)
+        self.forwarding = Forwarding(settings, self.names.via)
+        self.inspects_all = self.freshness.refuses_stale or self.forwarding.reads_ordinary
 
     def _name_lines(self) -> None:
         """Prepare the header lines that are the same for every message.
@@ -156,24 +160,6 @@ class Proxy:
     def _empty(self, table: RouteTable) -> None:
         if table.forget_some():
             self.loop.call_soon(self._empty, table)
-
-    def forwarded_lines(
-        self, client: Client, earlier_for: bytes | None = None, earlier_via: bytes | None = None
-    ) -> bytes:
-        """Return the header lines about a client that its requests carry (proxying.md, 1).
-
-        ``earlier_for`` and ``earlier_via`` are what proxies before this one have said.
-        """
-        return (
-            b"\r\nX-Forwarded-For: %b\r\nX-Real-IP: %b\r\nX-Forwarded-Proto: %b"
-            b"\r\nX-Forwarded-Port: %d\r\nVia: %b"
-        ) % (
-            earlier_for + b", " + client.address if earlier_for else client.address,
-            client.address,
-            b"https" if client.tls else b"http",
-            client.port,
-            earlier_via + b", " + self.names.via if earlier_via else self.names.via,
-        )
 
     def date_line(self) -> bytes:
         """Return the Date header line of this second."""

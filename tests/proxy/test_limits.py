@@ -203,24 +203,7 @@ async def test_a_body_announced_too_large_never_goes_upstream(
     assert gateway.traffic.refused == {413: 1}
 
 
-# -- the number of connections
-
-
-@pytest.mark.both_loops
-async def test_connections_beyond_the_limit_are_closed_at_once(
-    start_gateway: StartGateway, upstream: Upstream
-):
-    gateway = await start_gateway(one_route(upstream), max_connections=2)
-    first, second = await gateway.connect(), await gateway.connect()
-    assert (await first.ask(GET)).status == 200
-    assert (await second.ask(GET)).status == 200
-    third = await gateway.connect()
-    assert await third.closed()
-    assert (await first.ask(GET)).status == 200
-    await first.close()
-    await eventually(lambda: len(gateway.connections) == 1)
-    assert (await gateway.ask(GET)).status == 200
-    assert (gateway.proxy.counts.accepted, gateway.proxy.counts.handled) == (4, 3)
+# -- requests ahead
 
 
 async def test_what_a_client_sends_ahead_is_bounded(

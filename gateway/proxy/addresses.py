@@ -1,0 +1,73 @@
+"""IP addresses as they come in headers and from sockets: read strictly, compared with networks."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from gateway.settings import Network
+
+_REMEMBERED = 4096
+_MAPPED_BITS = 96
+_TOKEN = re.compile(
+    rb"(?P<v4>[0-9.]{7,15})(?::[0-9]{1,5})?"
+    rb"|\[(?P<bracketed>[0-9A-Fa-f:.]{2,45})\](?::[0-9]{1,5})?"
+    rb"|(?P<v6>[0-9A-Fa-f:.]{2,45})"
+)
+
+
+def canonical(address: IPv4Address | IPv6Address) -> bytes:
+    """Write an address in its shortest form; one of IPv4 as that, even if mapped into IPv6."""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address).encode()
+
+
+def canonical_text(name: str) -> bytes:
+    """Write the address that a socket gives in the same way, without the zone it may have."""
+    return canonical(IPv6Address(name.partition("%")[0])) if ":" in name else name.encode()
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def read_address(token: bytes) -> bytes | None:
+    """Return the address in ``a``, ``a:port``, ``[a]`` or ``[a]:port``; None if it is none."""
+    match = _TOKEN.fullmatch(token)
+    if match is None:
+        return None
+    text = match["v4"] or match["bracketed"] or match["v6"]
+    try:
+        if match["bracketed"]:
+            return canonical(IPv6Address(text.decode()))
+        return canonical(ip_address(text.decode()))
+    except ValueError:
+        return None
+
+
+class Networks:
+    """A set of addresses, given as networks."""
+
+    def __init__(self, networks: list[Network]) -> None:
+        self._networks = [_unmapped(network) for network in networks]
+        self._knows = lru_cache(maxsize=_REMEMBERED)(self._holds)
+
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
+    def __contains__(self, address: bytes) -> bool:
+        """Tell whether a canonical address is in one of the networks; other text is in none."""
+        return bool(self._networks) and self._knows(address)
+
+    def _holds(self, address: bytes) -> bool:
+        try:
+            parsed = ip_address(address.decode())
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._networks)
+
+
+def _unmapped(network: Network) -> Network:
+    """Write a network of IPv4 addresses mapped into IPv6 as one of IPv4."""
+    if not isinstance(network, IPv6Network) or network.prefixlen < _MAPPED_BITS:
+        return network
+    mapped = network.network_address.ipv4_mapped
+    return network if mapped is None else IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
