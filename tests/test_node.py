@@ -98,6 +98,30 @@ async def test_a_signal_ends_it_well(settings: NodeSettings, signal_number: int)
         assert await asyncio.wait_for(serving, DEADLINE_S) == 0
 
 
+async def test_it_serves_on_while_balancers_notice_and_a_second_signal_ends_that(
+    settings: NodeSettings,
+) -> None:
+    async with running(settings.model_copy(update={"drain_delay_s": 3600.0})) as node:
+        serving = asyncio.create_task(node.serve())
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await asyncio.wait_for(serving, DEADLINE_S) == 0
+        stopping = asyncio.create_task(node.stop())
+
+        async def is_draining() -> bool:
+            return (await get(node.identity.status_address, "/status/ready")).endswith(
+                "503 Service Unavailable"
+            )
+
+        await until(is_draining)
+        reader, writer = await connect(node.identity.proxy_address)
+        writer.write(GET)
+        assert b"\r\nConnection: close\r\n" in await reader.read()
+        writer.close()
+        assert not stopping.done()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(stopping, DEADLINE_S)
+
+
 @pytest.mark.parametrize("part", ["sync", "heartbeat", "listener-admin"])
 async def test_a_part_that_ends_by_itself_ends_it_with_an_error(
     settings: NodeSettings, part: str

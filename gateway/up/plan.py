@@ -19,7 +19,8 @@ from gateway.up.errors import StartError
 
 PORT_STEP = 10
 LISTENERS = {"proxy": "proxy listener", "admin": "Admin API", "status": "status listener"}
-# A cluster stops within 5 s, whatever a single node would allow its in-flight requests.
+# A cluster stops within 5 s, whatever a single node would allow its in-flight requests; there is no
+# other node that a balancer could turn to.
 NODE_SHUTDOWN_TIMEOUT_S = 1.0
 
 
@@ -51,6 +52,7 @@ def node_settings(settings: UpSettings, database_url: SecretStr) -> list[NodeSet
             status_port=settings.status_port + PORT_STEP * k,
             snapshot_dir=str(settings.data_dir / "snapshots"),
             shutdown_timeout_s=NODE_SHUTDOWN_TIMEOUT_S,
+            drain_delay_s=0.0,
         )
         for k in range(settings.nodes)
     ]

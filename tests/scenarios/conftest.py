@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import httpx
@@ -38,6 +39,15 @@ async def upstream() -> AsyncIterator[Upstream]:
     await upstream.start()
     yield upstream
     await upstream.stop()
+
+
+@pytest.fixture
+def shared_port() -> Iterator[int]:
+    """A port that nodes may share; that it is bound here keeps others away."""
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved.getsockname()[1]
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
-from collections.abc import Iterator
 
 import httpx
 import psutil
@@ -120,47 +118,6 @@ async def test_what_takes_too_long_is_cut_and_nothing_is_left(
 # -- one proxy port for all nodes
 
 
-@pytest.fixture
-def shared_port() -> Iterator[int]:
-    """A port that nodes may share; that it is bound here keeps others away."""
-    with socket.socket() as reserved:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reserved.bind(("127.0.0.1", 0))
-        yield reserved.getsockname()[1]
-
-
-async def test_a_shared_port_goes_on_answering_while_one_of_its_nodes_stops(
-    start_nodes: StartNodes, upstream: Upstream, shared_port: int
-) -> None:
-    """What is guaranteed: whoever got an answer got a right one, and may try again at once.
-
-    A connection that the kernel had queued for the stopping node, or that had not sent its request
-    yet, is closed without an answer: the client can be sure that nothing was done.
-    """
-    nodes = await start_nodes(2, proxy_port=shared_port, shared_proxy_port=True)
-    await serve_orders(nodes[0], upstream)
-    await nodes[1].reaches((await nodes[0].report())["sync"]["applied_version"])
-    leaving, staying = nodes
-    has_ended = asyncio.Event()
-    clients = [asyncio.create_task(new_connections(shared_port, has_ended)) for _ in range(4)]
-
-    async def both_take_requests() -> bool:
-        return all([await handled(node) > 20 for node in nodes])
-
-    await until(both_take_requests)
-    assert await leaving.stop() == 0
-    before = await handled(staying)
-
-    async def stays_busy() -> bool:
-        return await handled(staying) > before + 50
-
-    await until(stays_busy)
-    has_ended.set()
-    answered = sum(await asyncio.gather(*clients))
-    # Neither lost nor done twice: what the upstream saw is what clients got answers for.
-    assert answered == upstream.requests["/"]
-
-
 async def test_a_node_that_cannot_serve_yet_takes_no_clients_from_the_others(
     start_nodes: StartNodes,
     upstream: Upstream,
@@ -186,17 +143,3 @@ async def test_a_node_that_cannot_serve_yet_takes_no_clients_from_the_others(
 
 async def handled(node: NodeProcess) -> int:
     return int((await node.report())["server"]["total_requests"])
-
-
-async def new_connections(port: int, has_ended: asyncio.Event) -> int:
-    """Ask over a new connection each time, again if it is closed; return the answers."""
-    answered = 0
-    async with http_client(headers={"Connection": "close"}) as client:
-        while not has_ended.is_set():
-            try:
-                response = await client.post(f"http://127.0.0.1:{port}/orders")
-            except (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError):
-                continue
-            assert (response.status_code, response.text) == (200, "/")
-            answered += 1
-    return answered

@@ -45,6 +45,15 @@ def test_what_up_does_not_decide_comes_from_the_environment(
     assert second.proxy_port == 7010
 
 
+def test_a_cluster_stops_quickly_whatever_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GATEWAY_DRAIN_DELAY_S", "60")
+    monkeypatch.setenv("GATEWAY_SHUTDOWN_TIMEOUT_S", "60")
+    for node in node_settings(UpSettings(nodes=2), DATABASE):
+        assert node.drain_delay_s + node.shutdown_timeout_s <= 1
+
+
 def test_a_bad_setting_of_a_node_is_found_before_anything_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
