@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from gateway import KONG_ADMIN_API_VERSION, __version__
 from gateway.admin.barrier import Barrier
+from gateway.admin.certificates import CaCertificateRows, CertificateRows
 from gateway.admin.clustering import ClusteringResource
 from gateway.admin.endpoint import Endpoint
 from gateway.admin.errors import answer, not_found
@@ -18,8 +19,10 @@ from gateway.admin.middleware import CommonHeaders, SettledPath
 from gateway.admin.node import NodeResource
 from gateway.admin.resource import Children, Link, ParentOf, Paths, Resource
 from gateway.admin.responses import JsonResponse
+from gateway.admin.rows import Rows
 from gateway.admin.targets import Targets
 from gateway.entities import ENTITIES
+from gateway.entities.sni import SNIS
 from gateway.entities.target import TARGETS
 from gateway.heartbeat import alive_for_s
 from gateway.settings import Compat
@@ -45,23 +48,25 @@ def create_app(store: Store, node: NodeFacts) -> Starlette:
 
 
 def _entity_paths(store: Store, body_limit_bytes: int) -> Paths:
+    rows = {table: Rows(entity_type) for table, entity_type in ENTITIES.items()}
+    rows |= {special.table: special for special in (CertificateRows(), CaCertificateRows())}
     paths: Paths = {}
-    for entity_type in ENTITIES.values():
+    for table, entity_type in ENTITIES.items():
         if entity_type is not TARGETS:
-            paths |= Resource(store, entity_type, body_limit_bytes).paths()
+            paths |= Resource(store, rows[table], body_limit_bytes).paths()
         for field, foreign_key in entity_type.foreign_keys.items():
-            # What refers to a kind of entity that does not exist yet has no path to it.
-            if foreign_key.table in ENTITIES:
-                link = Link(entity_type, field, ENTITIES[foreign_key.table])
-                paths |= _link_paths(store, link, body_limit_bytes)
+            link = Link(rows[table], field, rows[foreign_key.table])
+            paths |= _link_paths(store, link, body_limit_bytes)
     return paths
 
 
 def _link_paths(store: Store, link: Link, body_limit_bytes: int) -> Paths:
-    if link.child is TARGETS:
+    if link.child.type is TARGETS:
         return Targets(store, link, body_limit_bytes).paths()
-    children = Children(store, link, body_limit_bytes)
-    return children.paths() | ParentOf(store, link, body_limit_bytes).paths()
+    children = Children(store, link, body_limit_bytes).paths()
+    if link.child.type is SNIS:
+        return children
+    return children | ParentOf(store, link, body_limit_bytes).paths()
 
 
 def _list_of(paths: Paths) -> Paths:

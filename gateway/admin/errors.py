@@ -68,6 +68,13 @@ def unavailable(message: str) -> ApiError:
 # -- structured answers
 
 
+def invalid_primary_key(segment: str) -> ApiError:
+    """Return the answer for a URL segment that is no id, where only ids name an entity."""
+    message = f"invalid primary key: '{lua_dump({'id': segment})}'"
+    fields = {"id": "expected a valid UUID"}
+    return _structured(400, 1, "invalid primary key", message, fields=fields)
+
+
 def missing_entity(field: str, value: Any) -> ApiError:
     """Return the answer for a change to an entity that is not there."""
     named = {field: str(value)}
@@ -121,6 +128,12 @@ def missing_reference(field: str, id_: Any, table: str) -> ApiError:
         f"an existing '{table}' entity."
     )
     return _structured(400, 4, "foreign key violation", message, fields={field: {"id": str(id_)}})
+
+
+def still_referenced_ca(id_: Any, by_table: str, by_id: Any) -> ApiError:
+    """Return the answer to the deletion of a CA certificate that another entity names."""
+    message = f"ca certificate {id_} is still referenced by {by_table} (id = {by_id})"
+    return _structured(400, 19, "referenced by others", message)
 
 
 def _structured(status: int, code: int, name: str, message: Any, **details: Any) -> ApiError:

@@ -12,7 +12,6 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.admin import rows
 from gateway.admin.body import read_fields
 from gateway.admin.endpoint import Handler
 from gateway.admin.errors import ApiError, method_not_allowed, missing_entity, not_found
@@ -27,8 +26,8 @@ from gateway.admin.query import (
     tag_filter,
 )
 from gateway.admin.responses import VERSION_HEADER, JsonResponse, page_response
-from gateway.admin.rows import Key, Where, key_of
-from gateway.entities import EntityType, Given, Row
+from gateway.admin.rows import Key, Rows, Where, validated
+from gateway.entities import Given, Row
 from gateway.store.store import Store
 from gateway.store.transactions import ReadTransaction, WriteTransaction
 
@@ -38,9 +37,10 @@ Paths = dict[str, Mapping[str, Handler]]
 class Resource:
     """``/{table}`` and ``/{table}/{key}``."""
 
-    def __init__(self, store: Store, entity_type: EntityType, body_limit_bytes: int) -> None:
+    def __init__(self, store: Store, rows: Rows, body_limit_bytes: int) -> None:
         self._store = store
-        self._type = entity_type
+        self._rows = rows
+        self._type = rows.type
         self._body_limit_bytes = body_limit_bytes
 
     def paths(self) -> Paths:
@@ -89,8 +89,8 @@ class Resource:
         size, after, tags = page_size(query), page_start(query), self._tags(query)
         async with self._store.read() as transaction:
             scope = await self._scope(transaction, request)
-            found = await rows.find_many(
-                transaction, self._type, size + 1, after=after, where=scope, tags=tags
+            found = await self._rows.find_many(
+                transaction, size + 1, after=after, where=scope, tags=tags
             )
         return await self._page(request, query, found, size)
 
@@ -98,9 +98,9 @@ class Resource:
         """Store a new entity."""
         given = await self._given(request)
         complete = self._type.expand(given | await self._implied(request), "create")
-        entity = await rows.validated(self._type, complete)
+        entity = await validated(self._type, complete)
         async with self._store.write() as transaction:
-            row = await rows.insert(transaction, self._type, entity)
+            row = await self._rows.insert(transaction, entity)
         return self._written(transaction, row, 201)
 
     async def read(self, request: Request) -> Response:
@@ -108,20 +108,20 @@ class Resource:
         key = self._key(request)
         async with self._store.read() as transaction:
             scope = await self._scope(transaction, request)
-            row = await rows.find(transaction, self._type, key, scope)
+            row = await self._rows.find(transaction, key, scope)
         if row is None:
             raise not_found()
-        return JsonResponse(self._type.to_api(row))
+        return JsonResponse(self._rows.to_api(row))
 
     async def upsert(self, request: Request) -> Response:
         """Store the entity that the URL names, whether or not there is one."""
         key = self._key(request)
         given = await self._given(request)
-        named = {key.field: str(key.value)}
+        named = {key.field: str(key.value)} if key.field in self._type.fields else {}
         complete = self._type.expand(given | await self._implied(request) | named, "upsert")
-        entity = await rows.validated(self._type, complete)
+        entity = await validated(self._type, complete)
         async with self._store.write() as transaction:
-            row = await rows.upsert(transaction, self._type, key, entity)
+            row = await self._rows.upsert(transaction, key, entity)
         return self._written(transaction, row)
 
     async def patch(self, request: Request) -> Response:
@@ -130,10 +130,10 @@ class Resource:
         given = self._type.expand(await self._given(request), "update")
         async with self._store.write() as transaction:
             scope = await self._scope(transaction, request)
-            stored = await rows.find(transaction, self._type, key, scope)
+            stored = await self._rows.find(transaction, key, scope)
             if stored is None:
                 raise self._missing(key)
-            row = await rows.patch(transaction, self._type, stored, given)
+            row = await self._rows.patch(transaction, stored, given)
         return self._written(transaction, row)
 
     async def delete(self, request: Request) -> Response:
@@ -141,23 +141,23 @@ class Resource:
         key = self._key(request)
         async with self._store.write() as transaction:
             scope = await self._scope(transaction, request)
-            stored = await rows.find(transaction, self._type, key, scope)
+            stored = await self._rows.find(transaction, key, scope)
             if stored is None and not self._MISSING_IS_DELETED:
                 raise not_found()
             if stored is not None:
-                await transaction.delete(self._type.table, stored["id"])
+                await self._rows.delete(transaction, stored)
         return Response(status_code=204, headers=version_header(transaction))
 
     # -- steps
 
     def _key(self, request: Request) -> Key:
-        return key_of(self._type, request.path_params[self._type.table])
+        return self._rows.key(request.path_params[self._type.table])
 
     async def _given(self, request: Request) -> Given:
         return await read_fields(request, self._type, self._body_limit_bytes)
 
     def _written(self, transaction: WriteTransaction, row: Row, status: int = 200) -> Response:
-        return JsonResponse(self._type.to_api(row), status, version_header(transaction))
+        return JsonResponse(self._rows.to_api(row), status, version_header(transaction))
 
     async def _page(
         self, request: Request, query: Mapping[str, str], found: list[Row], size: int
@@ -168,21 +168,21 @@ class Resource:
             offset = offset_after(found[size - 1]["id"])
             link = next_link(path_as_sent(request), offset, query, self._KEPT_IN_LINKS)
             further = {"next": link, "offset": offset}
-        return await page_response(found[:size], self._type.to_api, further)
+        return await page_response(found[:size], self._rows.to_api, further)
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
     """A reference: entities of ``child`` refer to one of ``parent`` in ``field``."""
 
-    child: EntityType
+    child: Rows
     field: str
-    parent: EntityType
+    parent: Rows
 
     @property
     def column(self) -> str:
         """The column that keeps the parent's id."""
-        return self.child.fields[self.field].column
+        return self.child.type.fields[self.field].column
 
 
 class Children(Resource):
@@ -225,7 +225,8 @@ class ParentOf:
     def __init__(self, store: Store, link: Link, body_limit_bytes: int) -> None:
         self._store = store
         self._link = link
-        self._type = link.parent
+        self._rows = link.parent
+        self._type = link.parent.type
         self._body_limit_bytes = body_limit_bytes
 
     def paths(self) -> Paths:
@@ -246,23 +247,23 @@ class ParentOf:
             parent = await self._parent(
                 transaction, await _named(transaction, self._link.child, request)
             )
-        return JsonResponse(self._type.to_api(parent))
+        return JsonResponse(self._rows.to_api(parent))
 
     async def upsert(self, request: Request) -> Response:
         """Replace the parent, or create and link one."""
         given = self._type.expand(await self._given(request), "upsert")
         async with self._store.read() as reading:
             await _named(reading, self._link.child, request)
-        entity = await rows.validated(self._type, given)
+        entity = await validated(self._type, given)
         async with self._store.write() as transaction:
             child = await _named(transaction, self._link.child, request)
             linked = child[self._link.column]
             if linked is None:
-                parent = await rows.insert(transaction, self._type, entity)
-                link = {self._link.column: parent["id"]}
-                await transaction.update(self._link.child.table, child["id"], link)
+                parent = await self._rows.insert(transaction, entity)
+                link = {self._link.field: {"id": str(parent["id"])}}
+                await self._link.child.patch(transaction, child, link)
             else:
-                parent = await rows.upsert(transaction, self._type, Key("id", linked), entity)
+                parent = await self._rows.upsert(transaction, Key("id", linked), entity)
         return self._written(transaction, parent)
 
     async def patch(self, request: Request) -> Response:
@@ -272,7 +273,7 @@ class ParentOf:
             stored = await self._parent(
                 transaction, await _named(transaction, self._link.child, request)
             )
-            parent = await rows.patch(transaction, self._type, stored, given)
+            parent = await self._rows.patch(transaction, stored, given)
         return self._written(transaction, parent)
 
     async def refuse_to_delete(self, request: Request) -> Response:
@@ -284,7 +285,8 @@ class ParentOf:
     # -- steps
 
     async def _parent(self, transaction: ReadTransaction, child: Row) -> Row:
-        parent = await transaction.get(self._type.table, "id", child[self._link.column])
+        linked = child[self._link.column]
+        parent = linked and await self._rows.find(transaction, Key("id", linked), {})
         if parent is None:
             raise not_found()
         return parent
@@ -293,13 +295,13 @@ class ParentOf:
         return await read_fields(request, self._type, self._body_limit_bytes)
 
     def _written(self, transaction: WriteTransaction, row: Row) -> Response:
-        return JsonResponse(self._type.to_api(row), 200, version_header(transaction))
+        return JsonResponse(self._rows.to_api(row), 200, version_header(transaction))
 
 
-async def _named(transaction: ReadTransaction, entity_type: EntityType, request: Request) -> Row:
-    """Return the row of this type that the URL names. Raises an answer if there is none."""
-    key = key_of(entity_type, request.path_params[entity_type.table])
-    row = await rows.find(transaction, entity_type, key, {})
+async def _named(transaction: ReadTransaction, rows: Rows, request: Request) -> Row:
+    """Return the one of these rows that the URL names. Raises an answer if there is none."""
+    key = rows.key(request.path_params[rows.table])
+    row = await rows.find(transaction, key, {})
     if row is None:
         raise not_found()
     return row

@@ -8,7 +8,6 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.admin import rows
 from gateway.admin.errors import invalid_offset
 from gateway.admin.query import capped_page_size, next_link, parse_query
 from gateway.admin.resource import Children, Paths, path_as_sent
@@ -39,13 +38,13 @@ class Targets(Children):
         start = _start(query.get("offset", "0"))
         async with self._store.read() as transaction:
             scope = await self._scope(transaction, request)
-            targets = await rows.find_many(transaction, self._type, MOST_TARGETS, where=scope)
+            targets = await self._rows.find_many(transaction, MOST_TARGETS, where=scope)
         targets.sort(key=lambda row: (row["created_at"], row["id"]), reverse=True)
         further: dict[str, str | None] = {"next": None}
         if len(targets) > start + size:
             offset = str(start + size)
             further = {"next": next_link(path_as_sent(request), offset, {}, ()), "offset": offset}
-        return await page_response(targets[start : start + size], self._type.to_api, further)
+        return await page_response(targets[start : start + size], self._rows.to_api, further)
 
     def _key(self, request: Request) -> Key:
         segment = request.path_params[self._type.table]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from gateway.entities.ca_certificate import CA_CERTIFICATES
+from gateway.entities.certificate import CERTIFICATES
 from gateway.entities.entity import ForeignKey, Given, Operation, Reference
 from gateway.entities.entity_type import EntityField, EntityType, FieldKind, Row
 from gateway.entities.errors import SchemaViolationError
 from gateway.entities.route import ROUTES
 from gateway.entities.service import SERVICES
+from gateway.entities.sni import SNIS
 from gateway.entities.target import TARGETS
 from gateway.entities.upstream import UPSTREAMS
 
@@ -24,6 +27,7 @@ __all__ = [
 ]
 
 ENTITIES: dict[str, EntityType] = {
-    entity.table: entity for entity in (SERVICES, ROUTES, UPSTREAMS, TARGETS)
+    entity.table: entity
+    for entity in (CERTIFICATES, SNIS, CA_CERTIFICATES, SERVICES, ROUTES, UPSTREAMS, TARGETS)
 }
 """Every kind of entity by table name, parents before their children."""

@@ -140,6 +140,18 @@ class Distinct:
             yield ENTITY, f"values of these fields must be distinct: {quoted(self.reads)}"
 
 
+@dataclass(frozen=True, slots=True)
+class MutuallyRequired:
+    """All of the fields are set, or none."""
+
+    reads: tuple[str, ...]
+
+    def findings(self, values: Values) -> Iterator[Finding]:
+        """Yield at most one text for the entity."""
+        if len({is_empty(values[name]) for name in self.reads}) > 1:
+            yield ENTITY, f"all or none of these fields must be set: {quoted(self.reads)}"
+
+
 def quoted(names: Iterable[str]) -> str:
     """Return the names in single quotes, joined by commas."""
     return ", ".join(f"'{name}'" for name in names)

@@ -66,6 +66,11 @@ class Unique:
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Marks a field that is written with the entity but kept in rows of another table."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reference:
     """Another entity, named by its ``id`` or by one of its unique fields."""
 

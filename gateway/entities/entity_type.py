@@ -21,6 +21,7 @@ from pydantic_core import PydanticUndefined
 from gateway.entities.annotations import allows_none, bare
 from gateway.entities.checks import Check, run_checks
 from gateway.entities.entity import (
+    Elsewhere,
     Entity,
     ForeignKey,
     Given,
@@ -102,19 +103,23 @@ class EntityField:
 
 @dataclass(frozen=True)
 class EntityType:
-    """A kind of entity: where it is kept, how it is addressed, what it is made of."""
+    """A kind of entity: where it is kept, how it is addressed, what it is made of.
+
+    ``endpoint_key`` is the field that can stand for the id in a URL, if one can.
+    """
 
     model: type[Entity]
     table: str
     singular: str
-    endpoint_key: str
+    endpoint_key: str | None
     checks: tuple[Check, ...] = ()
     composite_uniques: tuple[tuple[str, ...], ...] = ()
 
     @cached_property
     def fields(self) -> dict[str, EntityField]:
-        """The fields by name, in the order of the declaration."""
-        return {name: _field(name, info) for name, info in self.model.model_fields.items()}
+        """The fields that its table keeps by name, in the order of the declaration."""
+        declared = self.model.model_fields.items()
+        return {n: _field(n, info) for n, info in declared if _marker(info, Elsewhere) is None}
 
     @property
     def foreign_keys(self) -> dict[str, ForeignKey]:

@@ -1,10 +1,13 @@
 """Certificates and private keys in PEM, read as far as it takes to tell whether they are any good.
 
 Whether an RSA key's numbers are prime is not checked: that takes 70 ms for 2048 bits, half a second
-for 4096, and is the business of whoever made the key. A pair costs about 50 µs without it.
+for 4096, and is the business of whoever made the key. To read a pair takes about 50 µs without it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import (
@@ -13,6 +16,13 @@ from cryptography.hazmat.primitives.asymmetric.types import (
 )
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import Certificate, load_pem_x509_certificates
+
+from gateway.entities.errors import violation
+from gateway.entities.rules import AtMost, Satisfies
+from gateway.entities.types import Text
+
+MOST_PEM_CHARACTERS = 131_072
+"""More than the 100 KiB that OpenSSL takes for a chain from its peer."""
 
 
 def parse_chain(pem: str) -> list[Certificate]:
@@ -34,3 +44,33 @@ def public_key_of(certificate: Certificate) -> CertificatePublicKeyTypes:
         return certificate.public_key()
     except UnsupportedAlgorithm as error:
         raise ValueError(str(error)) from None
+
+
+def is_pair(cert: str, key: str) -> bool:
+    """Tell whether the first certificate of a chain is for this private key. Raises ValueError."""
+    return public_key_of(parse_chain(cert)[0]) == parse_private_key(key).public_key()
+
+
+def _readable(what: str, parse: Callable[[str], Any]) -> Callable[[str], str]:
+    """Return a rule for texts that ``parse`` reads, and that are not references to a vault."""
+
+    def check(pem: str) -> str:
+        if pem.startswith("{vault://"):
+            raise violation("vault references are not supported: give the PEM text itself")
+        try:
+            parse(pem)
+        except ValueError as error:
+            raise violation(f"invalid {what}: {error}") from None
+        return pem
+
+    return check
+
+
+CertificatePem = Annotated[
+    Text,
+    AtMost(MOST_PEM_CHARACTERS),
+    Satisfies(_readable("certificate", lambda pem: public_key_of(parse_chain(pem)[0]))),
+]
+PrivateKeyPem = Annotated[
+    Text, AtMost(MOST_PEM_CHARACTERS), Satisfies(_readable("key", parse_private_key))
+]

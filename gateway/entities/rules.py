@@ -74,6 +74,19 @@ class AtLeast(Rule):
 
 
 @dataclass(frozen=True, slots=True)
+class AtMost(Rule):
+    """A string or a collection of at most ``length`` characters or elements."""
+
+    length: int
+
+    def check(self, value: Any) -> Any:
+        """Return the value as it is."""
+        if len(value) > self.length:
+            raise violation(f"length must be at most {self.length}")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
 class StartsWith(Rule):
     """A string with a fixed beginning."""
 

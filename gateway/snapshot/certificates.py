@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from gateway.entities.pem import parse_chain, parse_private_key, public_key_of
+from gateway.entities.pem import is_pair, parse_chain
 
 Row = Mapping[str, Any]
 
@@ -57,7 +57,7 @@ def compile_ca_certificate(row: Row) -> str:
 
 def _pair(row: Row, cert: str, key: str) -> KeyPair:
     pair = KeyPair(_text(row, cert), _text(row, key))
-    if public_key_of(parse_chain(pair.cert_pem)[0]) != parse_private_key(pair.key_pem).public_key():
+    if not is_pair(pair.cert_pem, pair.key_pem):
         raise ValueError(f"{cert} does not match {key}")
     return pair
 

@@ -67,6 +67,7 @@ class Store:
             "postgresql+psycopg://",
             async_creator=lambda: connect(self._settings),
             isolation_level="AUTOCOMMIT",
+            hide_parameters=True,  # an error that is logged must not tell private keys
             pool_size=self._settings.database_pool_size,
             max_overflow=0,
             pool_timeout=self._settings.database_connect_timeout_s,

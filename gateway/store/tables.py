@@ -92,7 +92,7 @@ def _server_default(field: EntityField) -> Any:
 
 def _constraints(entity: EntityType) -> Iterator[SchemaItem]:
     for field in entity.fields.values():
-        if field.references and field.references.table in ENTITIES:
+        if field.references:
             key = f"{field.references.table}.id"
             yield ForeignKeyConstraint(
                 [field.column], [key], ondelete=field.references.on_delete.upper()

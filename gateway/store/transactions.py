@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Executable,
     Table,
@@ -25,6 +27,13 @@ from gateway.store.tables import ENTITY_TABLES, config_version
 _LOCK_VERSION = select(config_version.c.version).with_for_update(key_share=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Having:
+    """Stands for every list that has this element."""
+
+    element: Any
+
+
 class ReadTransaction:
     """Reads entities, each statement as of the moment it runs."""
 
@@ -36,9 +45,12 @@ class ReadTransaction:
         return await self.find(table, {column: value})
 
     async def find(self, table: str, where: Mapping[str, Any]) -> Row | None:
-        """Return an entity whose columns all equal the given values; None equals NULL."""
+        """Return an entity that has the given values in its columns.
+
+        None stands for NULL, a tuple for any of its members, `Having` for a list with an element.
+        """
         entities = ENTITY_TABLES[table]
-        query = select(entities).where(*_equal(entities, where)).limit(1)
+        query = select(entities).where(*_conditions(entities, where)).limit(1)
         rows = await self._rows(query, entities, where)
         return rows[0] if rows else None
 
@@ -52,9 +64,12 @@ class ReadTransaction:
         tags_all: Sequence[str] = (),
         tags_any: Sequence[str] = (),
     ) -> list[Row]:
-        """Return up to ``size`` entities in the order of their ids, those after ``after_id``."""
+        """Return up to ``size`` entities in the order of their ids, those after ``after_id``.
+
+        ``where`` is as for `find`.
+        """
         entities = ENTITY_TABLES[table]
-        query = select(entities).where(*_equal(entities, where or {}))
+        query = select(entities).where(*_conditions(entities, where or {}))
         if after_id is not None:
             query = query.where(entities.c.id > after_id)
         if tags_all:
@@ -137,8 +152,20 @@ class WriteTransaction(ReadTransaction):
         return {name: stored.get(name) for name in missing}
 
 
-def _equal(table: Table, where: Mapping[str, Any]) -> list[ColumnElement[bool]]:
-    return [table.c[name] == value for name, value in where.items()]
+def _conditions(table: Table, where: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+    return [_condition(table.c[name], value) for name, value in where.items()]
+
+
+def _condition(column: Column[Any], value: Any) -> ColumnElement[bool]:
+    condition: ColumnElement[bool]
+    match value:
+        case tuple():
+            condition = column.in_(value)
+        case Having(element):
+            condition = column.contains([element])
+        case _:
+            condition = column == value
+    return condition
 
 
 def _composite_uniques(table: Table) -> Iterator[set[str]]:

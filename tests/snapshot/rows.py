@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from gateway.entities import ENTITIES, Row
+from gateway.snapshot import KeyPair
 from gateway.store.source import Batch, Load, VersionMark
 
 EPOCH = uuid4()
@@ -36,6 +37,18 @@ def upstream(name: str, **given: Any) -> Row:
 
 def target(upstream: Row, address: str, **given: Any) -> Row:
     return row("targets", upstream={"id": str(upstream["id"])}, target=address, **given)
+
+
+def certificate(pair: KeyPair, **given: Any) -> Row:
+    return row("certificates", cert=pair.cert_pem, key=pair.key_pem, **given)
+
+
+def sni(name: str, certificate: Row, **given: Any) -> Row:
+    return row("snis", name=name, certificate={"id": str(certificate["id"])}, **given)
+
+
+def ca_certificate(pem: str, **given: Any) -> Row:
+    return row("ca_certificates", cert=pem, **given)
 
 
 def full_load(tables: Mapping[str, list[Row]], version: int = 1) -> Load:

@@ -24,8 +24,21 @@ from gateway.store.source import BATCH_ROWS, Batch, Load, VersionMark
 from gateway.sync.loop import SyncLoop
 from gateway.sync.poll import PollStrategy
 from gateway.sync.status import SyncStatus
+from tests.proxy.certificates import Authority
 
-from .rows import EPOCH, NOW, change_load, full_load, route, service, target, upstream
+from .rows import (
+    EPOCH,
+    NOW,
+    ca_certificate,
+    certificate,
+    change_load,
+    full_load,
+    route,
+    service,
+    sni,
+    target,
+    upstream,
+)
 
 NOT_KEPT = "the disk copy of the configuration is not kept"
 KEPT_AGAIN = "the disk copy of the configuration is kept again"
@@ -248,9 +261,14 @@ async def test_a_copy_is_read_in_batches(node: Node, history: History) -> None:
 
 
 async def test_all_tables_come_parents_first(path: Path) -> None:
-    parent = service(name="a")
+    authority = Authority()
+    shown = certificate(authority.issue("a.example"))
+    parent = service(name="a", protocol="https", client_certificate={"id": str(shown["id"])})
     pool = upstream("pool")
     tables = {
+        "ca_certificates": [ca_certificate(authority.pem)],
+        "snis": [sni("a.example", shown)],
+        "certificates": [shown],
         "targets": [target(pool, "127.0.0.1:80")],
         "upstreams": [pool],
         "routes": [route(parent, paths=["/"])],

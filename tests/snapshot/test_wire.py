@@ -26,8 +26,9 @@ from gateway.snapshot.wire import (
     to_text,
 )
 from gateway.store.source import Batch, VersionMark
+from tests.proxy.certificates import Authority
 
-from .rows import route, row, service
+from .rows import ca_certificate, certificate, route, row, service, sni
 
 BEYOND_PYTHON = ["infinity", "-infinity", "294276-12-31 23:59:59.999999+00", "0044-03-15 BC"]
 """Times as the store hands them on when Python has no date for them."""
@@ -99,7 +100,11 @@ def test_rows_as_the_admin_api_makes_them_come_back_as_they_were() -> None:
     paths = route(orders, paths=["/orders"], headers={"x-kind": ["big", "small"]})
     upstream = row("upstreams", name="orders.internal")
     target = row("targets", upstream={"id": str(upstream["id"])}, target="127.0.0.1:80")
-    for table, made in zip(ENTITIES, (orders, paths, upstream, target), strict=True):
+    authority = Authority()
+    shown = certificate(authority.issue("a.example"))
+    named, trusted = sni("a.example", shown), ca_certificate(authority.pem)
+    all_made = (shown, named, trusted, orders, paths, upstream, target)
+    for table, made in zip(ENTITIES, all_made, strict=True):
         assert there_and_back(table, made) == made
 
 

@@ -1,0 +1,156 @@
+"""Certificates, which are written and named together with their SNIs, and CA certificates.
+
+Sheets: entities.md, sections 3.7 and 3.9; admin-api.md, section 5.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from gateway.admin.errors import plain, still_referenced_ca
+from gateway.admin.query import EVERY_TAG, TagFilter
+from gateway.admin.rows import Key, Rows, Where
+from gateway.entities import Given, Row, SchemaViolationError
+from gateway.entities.ca_certificate import CA_CERTIFICATES
+from gateway.entities.certificate import CERTIFICATES, Certificate
+from gateway.entities.entity import Entity
+from gateway.entities.service import SERVICES
+from gateway.entities.sni import SNIS
+from gateway.store.transactions import Having, ReadTransaction, WriteTransaction
+
+MOST_SNIS = 1_000_000
+"""SNIs of the certificates on one page."""
+
+_SNI_ROWS = Rows(SNIS)
+
+
+class CertificateRows(Rows):
+    """Certificates, each with the names of its SNIs in ``snis``; any of them can stand for its id.
+
+    What of the names cannot be written undoes the whole write.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(CERTIFICATES)
+
+    def key(self, segment: str) -> Key:
+        """Return the id, or the ``name`` of an SNI. Raises an answer if no SNI can be called so."""
+        return _SNI_ROWS.key(segment)
+
+    def to_api(self, row: Row) -> dict[str, Any]:
+        """Return a row as the API writes it, ready for JSON."""
+        return super().to_api(row) | {"snis": row["snis"]}
+
+    async def find(self, transaction: ReadTransaction, key: Key, where: Where) -> Row | None:
+        """Return the named row. Raises an answer if an SNI is named that is not there."""
+        if key.field == "name":
+            owner = await _owner(transaction, key.value)
+            if owner is None:
+                raise plain(404, "SNI not found")
+            key = Key("id", owner)
+        found = await super().find(transaction, key, where)
+        return None if found is None else (await _with_names(transaction, [found]))[0]
+
+    async def find_many(
+        self,
+        transaction: ReadTransaction,
+        limit: int,
+        *,
+        after: UUID | None = None,
+        where: Where,
+        tags: TagFilter = EVERY_TAG,
+    ) -> list[Row]:
+        """Return up to ``limit`` rows in the order of their ids, those after ``after``."""
+        found = await super().find_many(transaction, limit, after=after, where=where, tags=tags)
+        return await _with_names(transaction, found)
+
+    async def insert(self, transaction: WriteTransaction, entity: Entity) -> Row:
+        """Store a new certificate and its SNIs."""
+        row = await super().insert(transaction, entity)
+        return await _name(transaction, row, _names(entity))
+
+    async def upsert(self, transaction: WriteTransaction, key: Key, entity: Entity) -> Row:
+        """Store the certificate in place of the named one, with its SNIs only, or as a new one.
+
+        A new one also gets the name that the URL gives it.
+        """
+        names = _names(entity)
+        if key.field == "name":
+            owner = await _owner(transaction, key.value)
+            if owner is None:
+                row = await super().insert(transaction, entity)
+                return await _name(transaction, row, list(dict.fromkeys([*names, str(key.value)])))
+            key = Key("id", owner)
+        return await _name(transaction, await super().upsert(transaction, key, entity), names)
+
+    async def patch(self, transaction: WriteTransaction, stored: Row, given: Given) -> Row:
+        """Lay ``given`` over the stored row; its SNIs are replaced if any are given."""
+        row = await super().patch(transaction, stored, given)
+        if "snis" not in given:
+            return row | {"snis": stored["snis"]}
+        return await _name(transaction, row, given["snis"] or [])
+
+
+class CaCertificateRows(Rows):
+    """CA certificates, which services name without the database knowing."""
+
+    def __init__(self) -> None:
+        super().__init__(CA_CERTIFICATES)
+
+    async def delete(self, transaction: WriteTransaction, stored: Row) -> None:
+        """Remove a stored row. Raises an answer if a service verifies against it."""
+        named = {"ca_certificates": Having(str(stored["id"]))}
+        service = await transaction.find(SERVICES.table, named)
+        if service is not None:
+            raise still_referenced_ca(stored["id"], SERVICES.table, service["id"])
+        await super().delete(transaction, stored)
+
+
+# -- the SNIs of a certificate
+
+
+def _names(entity: Entity) -> list[str]:
+    assert isinstance(entity, Certificate)  # noqa: S101 - validated as one
+    return entity.snis or []
+
+
+async def _owner(transaction: ReadTransaction, name: UUID | str) -> UUID | None:
+    """Return the id of the certificate that is shown for a name."""
+    sni = await transaction.get(SNIS.table, "name", name)
+    return None if sni is None else sni["certificate_id"]
+
+
+async def _with_names(transaction: ReadTransaction, certificates: Sequence[Row]) -> list[Row]:
+    """Return the rows with the names of their SNIs, sorted."""
+    names: dict[UUID, list[str]] = {row["id"]: [] for row in certificates}
+    theirs = {"certificate_id": tuple(names)}
+    for sni in await _SNI_ROWS.find_many(transaction, MOST_SNIS, where=theirs):
+        names[sni["certificate_id"]].append(sni["name"])
+    return [row | {"snis": sorted(names[row["id"]])} for row in certificates]
+
+
+async def _name(transaction: WriteTransaction, certificate: Row, names: Sequence[str]) -> Row:
+    """Let the certificate have these SNIs and no others; those it has already stay as they are."""
+    id_ = certificate["id"]
+    await _refuse_names_of_others(transaction, id_, names)
+    snis = await _SNI_ROWS.find_many(transaction, MOST_SNIS, where={"certificate_id": id_})
+    held = {sni["name"]: sni["id"] for sni in snis}
+    for name in held.keys() - set(names):
+        await transaction.delete(SNIS.table, held[name])
+    for name in names:
+        if name not in held:
+            sni = SNIS.validate({"name": name, "certificate": {"id": str(id_)}})
+            await _SNI_ROWS.insert(transaction, sni)
+    return certificate | {"snis": sorted(names)}
+
+
+async def _refuse_names_of_others(
+    transaction: ReadTransaction, id_: UUID, names: Sequence[str]
+) -> None:
+    for sni in await _SNI_ROWS.find_many(transaction, MOST_SNIS, where={"name": tuple(names)}):
+        if sni["certificate_id"] != id_:
+            whose = f"existing certificate '{sni['certificate_id']}'"
+            text = f"{sni['name']} already associated with {whose}"
+            raise SchemaViolationError({"snis": text})
