@@ -12,7 +12,7 @@ import struct
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gateway.proxy.chunked import ChunkedDecoder, chunk, last_chunk
+from gateway.proxy.chunked import LAST_CHUNK, ChunkedDecoder, chunk
 from gateway.proxy.client import Client, Peer
 from gateway.proxy.deadlines import NEVER
 from gateway.proxy.exchange import Exchange, RequestTarget
@@ -77,18 +77,18 @@ class DownstreamConnection(asyncio.Protocol):
         "client",
         "deadline",
         "forwarded_lines",
+        "peer",
         "slot_at",
     )
 
     _transport: asyncio.Transport
     client: Client
-        "peer",
+    peer: Peer
 
     def __init__(self, proxy: Proxy, *, server_state: ServerState, **_uvicorn: Any) -> None:
         self._proxy = proxy
         self._server_state = server_state
         self.deadline = NEVER
-    peer: Peer
         self.slot_at = NEVER
         self.forwarded_lines = b""
         self._exchange: Exchange | None = None
@@ -121,6 +121,10 @@ class DownstreamConnection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]  # as above
         self._server_state.connections.add(self)
         proxy = self._proxy
+        self._transport.set_write_buffer_limits(high=proxy.buffer_limit_bytes)
+        self.peer = peer
+        self.client = client
+        self.forwarded_lines = proxy.forwarding.connection_lines(client, peer)
         header_timeout_s = proxy.settings.header_timeout_s
         self._set_deadline(proxy.idle_timeout_s if proxy.draining else header_timeout_s)
 
@@ -128,10 +132,7 @@ class DownstreamConnection(asyncio.Protocol):
         """Tell the exchange that nobody waits any more."""
         del exc  # however it ended, it is gone
         self._server_state.connections.discard(self)
-        self._transport.set_write_buffer_limits(high=proxy.buffer_limit_bytes)
-        self.peer = peer
-        self.client = client
-        self.forwarded_lines = proxy.forwarding.connection_lines(client, peer)
+        self._proxy.admission.leave(self)
         self._proxy.wheel.forget(self)
         self._reading = _NOTHING
         exchange, self._exchange = self._exchange, None
@@ -139,7 +140,6 @@ class DownstreamConnection(asyncio.Protocol):
             exchange.on_client_gone()
 
     def eof_received(self) -> bool:
-        self._proxy.admission.leave(self)
         """Keep the way back open for a moment: a client may half-close after asking, or be gone."""
         if self._exchange is not None and self._reading is _AHEAD:
             self._half_closed = self._closing_after = True
@@ -207,15 +207,6 @@ class DownstreamConnection(asyncio.Protocol):
         self._close()
 
     @property
-    def busy(self) -> bool:
-        """Whether an exchange is under way."""
-        return self._exchange is not None
-
-    @property
-    def reading_head(self) -> bool:
-        """Whether a request head has begun to come."""
-        return self._reading is _HEAD and bool(self._buffer)
-    @property
     def waiting_since(self) -> float:
         """Since when it waits for a request, or the rest of one's head; NEVER if it does not."""
         if self._exchange is not None or self._reading is not _HEAD or self._writing_paused:
@@ -225,6 +216,15 @@ class DownstreamConnection(asyncio.Protocol):
             return self.deadline - settings.keepalive_timeout_s
         return self.deadline - settings.header_timeout_s
 
+    @property
+    def busy(self) -> bool:
+        """Whether an exchange is under way."""
+        return self._exchange is not None
+
+    @property
+    def reading_head(self) -> bool:
+        """Whether a request head has begun to come."""
+        return self._reading is _HEAD and bool(self._buffer)
 
     # -- reading requests
 

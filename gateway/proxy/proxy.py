@@ -103,11 +103,11 @@ class Proxy:
         self.tls = self._make_tls_termination()
         self.freshness = Freshness(settings, traffic, self._version, sync_now, stale_s)
         self._name_lines()
-        self._date_second = 0
-        self._date_line = b""
         self.admission = Admission(settings, self.counts, traffic, self.failures)
         self.forwarding = Forwarding(settings, self.names.via)
         self.inspects_all = self.freshness.refuses_stale or self.forwarding.reads_ordinary
+        self._date_second = 0
+        self._date_line = b""
 
     def _name_lines(self) -> None:
         """Prepare the header lines that are the same for every message.
