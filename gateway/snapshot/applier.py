@@ -22,6 +22,8 @@ from gateway.status.facts import BadEntity
 from gateway.store.source import Load
 
 _ROWS_PER_PIECE = 20
+_CERTIFICATES_PER_PIECE = 8
+"""Their PEM texts are read: 0.06 ms for two pairs, twice that with long chains and keys."""
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +63,7 @@ class SnapshotApplier:
         builder = SnapshotBuilder(base, self._flavor)
         slices = Slices()
         async for batch in load.batches:
-            for piece in chunks(batch, _ROWS_PER_PIECE):
+            for piece in chunks(batch, _rows_per_piece(batch.table)):
                 builder.add(piece)
                 self._heap.note_slice(len(piece.rows))
                 await slices.pause()
@@ -94,3 +96,7 @@ class SnapshotApplier:
         for key, bad in before.bad.items():
             if key not in self.current.bad:
                 log.info("bad entity is gone", entity=bad.kind, id=bad.id)
+
+
+def _rows_per_piece(table: str) -> int:
+    return _CERTIFICATES_PER_PIECE if table == "certificates" else _ROWS_PER_PIECE

@@ -5,9 +5,20 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from gateway.snapshot import SnapshotApplier
+from gateway.entities import ENTITIES
+from gateway.snapshot import SnapshotApplier, dismantling
+from tests.proxy.certificates import Authority
 
-from .rows import full_load, route, service, target, upstream
+from .rows import (
+    ca_certificate,
+    certificate,
+    full_load,
+    route,
+    service,
+    sni,
+    target,
+    upstream,
+)
 
 ROUTES = 2000
 
@@ -15,7 +26,12 @@ ROUTES = 2000
 def everything(name: str) -> dict[str, list[dict[str, object]]]:
     orders = service(name=name)
     pool = upstream(f"{name}.internal")
+    authority = Authority()
+    shown = certificate(authority.issue("a.example"))
     return {
+        "certificates": [shown],
+        "snis": [sni("a.example", shown)],
+        "ca_certificates": [ca_certificate(authority.pem)],
         "services": [orders],
         "routes": [route(orders, name=f"{name}-{n}", paths=[f"/{n}"]) for n in range(ROUTES)],
         "upstreams": [pool],
@@ -38,13 +54,24 @@ async def test_it_is_freed_while_other_work_goes_on() -> None:
             await asyncio.sleep(0)
 
     await applier.apply(full_load(everything("new"), version=2))
-    (dismantling,) = applier._dismantling
+    (dismantling_task,) = applier._dismantling
     working = asyncio.create_task(other_work())
-    await dismantling
+    await dismantling_task
     working.cancel()
     assert sys.getrefcount(candidate) < held_before
     assert turns > 3
     assert len(applier.current.router) == ROUTES
+
+
+async def test_nothing_is_left_to_be_freed_at_once() -> None:
+    applier = SnapshotApplier(lambda _: None)
+    tables = everything("old")
+    await applier.apply(full_load(tables))
+    pieces = list(dismantling._pieces(applier.current))
+    gone = {
+        table: {id_ for p in pieces if p.table == table for id_ in p.deleted} for table in ENTITIES
+    }
+    assert gone == {table: {row["id"] for row in tables[table]} for table in ENTITIES}
 
 
 async def test_a_node_that_stops_does_not_wait_for_it() -> None:

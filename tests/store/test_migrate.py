@@ -97,6 +97,35 @@ def test_going_back_to_nothing_leaves_nothing(database_url: str) -> None:
     assert migrate.upgrade(database_url).state is SchemaState.UP_TO_DATE
 
 
+def test_client_certificates_that_were_never_there_become_null(empty_database_url: str) -> None:
+    """Before there were certificates, only SQL by hand could name one."""
+    url = empty_database_url
+    with migrate.connection_to(url) as connection, connection.begin():
+        command.upgrade(migrate._config(connection), "0002")
+    run_sql(url, "INSERT INTO services (host) VALUES ('plain')")
+    dangling = "(host, client_certificate_id) VALUES ('tls', gen_random_uuid())"
+    run_sql(url, f"INSERT INTO services {dangling}")
+    run_sql(url, f"INSERT INTO upstreams {dangling.replace('host', 'name')}")
+    assert migrate.upgrade(url).state is SchemaState.UP_TO_DATE
+    with psycopg.connect(url) as connection:
+        for table in ("services", "upstreams"):
+            query = f"SELECT count(*) FROM {table} WHERE client_certificate_id IS NOT NULL"
+            assert connection.execute(query).fetchone() == (0,)
+        logged = connection.execute("SELECT kind, operation FROM changes WHERE version = 4")
+        assert sorted(logged) == [("services", "update"), ("upstreams", "update")]
+        with pytest.raises(psycopg.errors.ForeignKeyViolation):
+            connection.execute(f"INSERT INTO services {dangling}")
+
+
+def test_a_database_without_certificates_gets_no_new_version(empty_database_url: str) -> None:
+    with migrate.connection_to(empty_database_url) as connection, connection.begin():
+        command.upgrade(migrate._config(connection), "0002")
+    run_sql(empty_database_url, "INSERT INTO services (host) VALUES ('plain')")
+    migrate.upgrade(empty_database_url)
+    with psycopg.connect(empty_database_url) as connection:
+        assert connection.execute("SELECT version FROM config_version").fetchone() == (1,)
+
+
 def test_a_database_that_does_not_answer_is_one_line(database_url: str) -> None:
     absent = database_url.replace("/test_", "/absent_")
     with pytest.raises(MigrationError, match=r"database .* does not exist") as error:
