@@ -23,6 +23,7 @@ from uuid import uuid4
 import structlog
 from starlette.applications import Starlette
 
+from gateway.access_log import WriterCounts
 from gateway.admin.app import create_app as create_admin_app
 from gateway.app_connection import AppLimits
 from gateway.heartbeat import Pulse, Registry
@@ -36,7 +37,7 @@ from gateway.metrics.exposition import Exposition
 from gateway.metrics.traffic import TrafficMetrics
 from gateway.proxy.downstream import DownstreamConnection
 from gateway.proxy.proxy import Proxy
-from gateway.settings import NodeSettings, Role, named
+from gateway.settings import NodeSettings, Role, SettingError, named
 from gateway.snapshot import SnapshotApplier
 from gateway.snapshot.disk import CopiedSource, DiskCopy, DiskCopyError
 from gateway.status.app import create_app as create_status_app
@@ -61,13 +62,17 @@ class StartError(Exception):
     """The node cannot start; the message is one line that says what to do."""
 
 
+_REASONS = (StartError, SettingError, ListenError, StrategyError, StoreError, PairError)
+"""Why a node may not start: each says in one line what to do."""
+
+
 def run_node(settings: NodeSettings) -> int:
     """Run a node until SIGTERM or SIGINT; return the exit code."""
     configure_logs(settings)
     try:
         with asyncio.Runner(loop_factory=_new_event_loop) as runner:
             return runner.run(_run(settings))
-    except (StartError, ListenError, StrategyError, StoreError, PairError) as error:
+    except _REASONS as error:
         print(f"gateway node: {error}", file=sys.stderr)  # noqa: T201 - the one line to be seen
         return 1
     except KeyboardInterrupt:  # Ctrl-C before the node took its signals
@@ -225,6 +230,11 @@ class Node:
             total_requests=counts.total_requests,
         )
 
+    @property
+    def access_log_counts(self) -> WriterCounts | None:
+        """What became of the access log's lines, None if there is no such log."""
+        return None if self.proxy.access_log is None else self.proxy.access_log.counts
+
     def bad_entities(self) -> list[BadEntity]:
         """Return the rows that the current snapshot leaves out."""
         return self.applier.bad_entities()
@@ -246,6 +256,8 @@ class Node:
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, self._on_stop_signal)
+        if self.proxy.access_log is not None and self.settings.access_log_path:
+            loop.add_signal_handler(signal.SIGHUP, self.proxy.access_log.reopen)
 
     def _on_stop_signal(self) -> None:
         """Stop; if the node is stopping already, wait for nobody."""

@@ -94,6 +94,7 @@ class Exposition:
         yield from self._process.collect()
         yield self._requests_without_route()
         yield from self._freshness()
+        yield from self._access_log()
 
     def _node_info(self) -> Metric:
         identity = self._node.identity
@@ -245,6 +246,25 @@ class Exposition:
             self._prefix + "stale_refusals",
             "Requests refused because the node had not synced for max_stale_s.",
             value=self._traffic.stale_refusals,
+        )
+
+    def _access_log(self) -> Iterator[Metric]:
+        counts = self._node.access_log_counts
+        if counts is None:
+            return
+        lines = CounterMetricFamily(
+            self._prefix + "access_log_lines",
+            "Lines of the access log that were written, and that were dropped because writing did "
+            "not keep up.",
+            labels=["outcome"],
+        )
+        lines.add_metric(["written"], counts.written)
+        lines.add_metric(["dropped"], counts.dropped)
+        yield lines
+        yield CounterMetricFamily(
+            self._prefix + "access_log_failures",
+            "Attempts to write to the access log that failed; each is tried again.",
+            value=counts.failures,
         )
 
     def _gauge(self, name: str, text: str, value: float) -> Metric:

@@ -12,6 +12,7 @@ import struct
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gateway.access_log import TlsFacts
 from gateway.proxy.chunked import LAST_CHUNK, ChunkedDecoder, chunk
 from gateway.proxy.client import Client, Peer
 from gateway.proxy.deadlines import NEVER
@@ -78,6 +79,7 @@ class DownstreamConnection(asyncio.Protocol):
         "deadline",
         "forwarded_lines",
         "peer",
+        "sent_head",
         "slot_at",
     )
 
@@ -91,6 +93,7 @@ class DownstreamConnection(asyncio.Protocol):
         self.deadline = NEVER
         self.slot_at = NEVER
         self.forwarded_lines = b""
+        self.sent_head = b""
         self._exchange: Exchange | None = None
         self._reading = _HEAD
         self._buffer = b""
@@ -177,14 +180,14 @@ class DownstreamConnection(asyncio.Protocol):
             elif reading is _AHEAD:
                 self._read_ahead(data)
         except MessageError as error:
-            self._refuse(error)
+            self._refuse(error, self._buffer or data)
 
     def on_deadline(self) -> None:
         """Close a connection that waited too long for its client."""
         if self.deadline > self._proxy.loop.time():
             self._proxy.wheel.watch(self)  # something happened between the sweep and this call
         elif self._exchange is None and self._reading is _HEAD and self._buffer:
-            self._refuse(MessageError("request head took too long", 408))
+            self._refuse(MessageError("request head took too long", 408), self._buffer)
         elif self._reading is _BODY and self._exchange is not None:
             self._time_out_body(self._exchange)
         elif self._exchange is None and self._reading is _HEAD and not self._writing_paused:
@@ -215,6 +218,15 @@ class DownstreamConnection(asyncio.Protocol):
         if self._requests and not self._buffer:
             return self.deadline - settings.keepalive_timeout_s
         return self.deadline - settings.header_timeout_s
+
+    @property
+    def tls_facts(self) -> TlsFacts | None:
+        """How the connection is secured, None if it is not."""
+        ssl_object = self._transport.get_extra_info("ssl_object")
+        cipher = None if ssl_object is None else ssl_object.cipher()
+        if cipher is None:
+            return None
+        return TlsFacts(ssl_object.version(), cipher[0], self.client.sni)
 
     @property
     def busy(self) -> bool:
@@ -256,7 +268,11 @@ class DownstreamConnection(asyncio.Protocol):
         self._begin_exchange(head)
 
     def _begin_exchange(self, head: RequestHead) -> None:
-        target = request_target(head)
+        try:
+            target = request_target(head)
+        except MessageError:  # it can be answered as it asks for, all the same
+            self._exchange = Exchange(self._proxy, self, head, (b"", b"", b""))
+            raise
         exchange = self._exchange = Exchange(self._proxy, self, head, target)
         if head.fields.body_length == 0:
             self._reading = _AHEAD
@@ -317,13 +333,16 @@ class DownstreamConnection(asyncio.Protocol):
             self._closing_after = True
             exchange.answer(408)
 
-    def _refuse(self, error: MessageError) -> None:
-        """Answer a request that cannot be read, and read no further: framing is lost."""
+    def _refuse(self, error: MessageError, received: bytes) -> None:
+        """Answer a request that cannot be read, and read no further: framing is lost.
+
+        ``received`` is what came of its head, if that is what cannot be read.
+        """
         self._proxy.failures.note("bad request", error.reason, self.client.address.decode())
         exchange = self._exchange
         self._closing_after = True
         if exchange is None:
-            self._transport.write(self._proxy.refusal(error.status))
+            self._transport.write(self._proxy.refusal(error.status, self.client, received))
             self._linger()
         elif exchange.responding:
             self._close()
@@ -364,6 +383,8 @@ class DownstreamConnection(asyncio.Protocol):
         elif self._http10:
             framing += b"\r\nConnection: keep-alive"
         parts = [b"HTTP/1.1 ", status_text, lines, framing, b"\r\n\r\n"]
+        if self._proxy.access_log is not None:
+            self.sent_head = b"".join(parts)
         self._add_body(parts, pieces, ended)
         message = b"".join(parts)
         self._transport.write(message)

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from gateway.access_log import Record, TlsFacts, Try
 from gateway.metrics.traffic import RouteTraffic
 from gateway.proxy import errors
 from gateway.proxy.added_lines import request_ids_of_others
@@ -47,6 +48,9 @@ CLIENT_GONE = 499
 
 class Downstream(Tunnelled, Protocol):
     """The client's side of an exchange."""
+
+    sent_head: bytes
+    """The head of the current response, kept while there is an access log."""
 
     def begin_response(
         self,
@@ -83,6 +87,11 @@ class Downstream(Tunnelled, Protocol):
     @property
     def forwarded_lines(self) -> bytes:
         """Header lines about the client that every request of this connection carries upstream."""
+        ...
+
+    @property
+    def tls_facts(self) -> TlsFacts | None:
+        """How the connection is secured, None if it is not."""
         ...
 
     @property
@@ -494,6 +503,7 @@ class Exchange:
                 b"\r\n\r\n",
             )
         )
+        self._downstream.sent_head = message
         self.egress_bytes += len(message)
         tunnel = Tunnel(self, self._service, self._proxy.wheel, self._proxy.loop)
         tunnel.begin(self._downstream, connection, message + ahead)
@@ -611,7 +621,59 @@ class Exchange:
     def _end(self, ended_at: float | None = None) -> None:
         self._over = True
         self._count(ended_at or perf_counter())
+        log = self._proxy.access_log
+        if log is not None:
+            log.note(self._record())
         self._downstream.end_exchange()
+
+    def _record(self) -> Record:
+        """Return what the access log tells of this exchange, which has just ended."""
+        head, route, service = self.head, None, None
+        if self._traffic is not None:
+            route, service = self._resolution.route, self._resolution.service
+        started_at, chosen_at, head_at = self._started_at, self._chosen_at, self._head_at
+        now = perf_counter()
+        return Record(
+            started_at=time() - (now - started_at),
+            client=self.client.address,
+            request_id=self.request_id,
+            status=self.status,
+            response_bytes=self.egress_bytes,
+            response_head=self._downstream.sent_head if head_at else b"",
+            method=head.method,
+            target=head.odd_target or head.path + head.query,
+            version=b"HTTP/1." + head.fields.minor,
+            request_lines=head.fields.block,
+            request_bytes=self.ingress_bytes,
+            origin=self._origin(),
+            tls=self._downstream.tls_facts,
+            route=route,
+            service=service,
+            upstream_uri=self._resolution.upstream_path + self._query if chosen_at else b"",
+            from_upstream=self._from_upstream,
+            tries=self._told_tries(time() - now),
+            total_ms=(now - started_at) * 1000,
+            own_ms=((chosen_at or head_at or now) - started_at) * 1000,
+            upstream_ms=((head_at or now) - chosen_at) * 1000 if chosen_at else -1,
+            receive_ms=(now - head_at) * 1000 if self._from_upstream else 0,
+        )
+
+    def _origin(self) -> bytes:
+        host = host_without_port(self.host)
+        if not host or self.head.odd_target:
+            return b""
+        return b"%b://%b:%d" % (b"https" if self.client.tls else b"http", host, self.client.port)
+
+    def _told_tries(self, epoch: float) -> tuple[Try, ...]:
+        """Return the tries; ``epoch`` is what the clock of this exchange counts from."""
+        ended = [*self._failures]
+        if self._from_upstream:
+            ended.append(FailedTry(self._target, self._chosen_at, 0))
+        known = self._proxy.resolver.known
+        return tuple(
+            Try(epoch + chosen_at, target.address or known(target.host) or "", target.port, status)
+            for target, chosen_at, status in ended
+        )
 
     def _count(self, ended_at: float) -> None:
         """Count the exchange; without a route there is no series to count it in but one."""

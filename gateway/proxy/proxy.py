@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from os import urandom
 
+from gateway.access_log import AccessLog, unread_request
 from gateway.metrics.traffic import TrafficMetrics
 from gateway.proxy import errors
 from gateway.proxy.added_lines import AddedLines
 from gateway.proxy.admission import Admission
+from gateway.proxy.client import Client
 from gateway.proxy.deadlines import DeadlineWheel
 from gateway.proxy.debug_lines import DebugLines
 from gateway.proxy.failures import FailureLog
@@ -108,11 +110,12 @@ class Proxy:
         self.inspects_all = self.freshness.refuses_stale or self.forwarding.reads_ordinary
         self._date_second = 0
         self._date_line = b""
+        self.access_log = AccessLog.of(settings)
 
     def _name_lines(self) -> None:
         """Prepare the header lines that are the same for every message.
 
-        ``tells_more``: responses also carry what the templates of ``added_lines`` have no place for.
+        ``tells_more``: responses carry more than the templates of ``added_lines`` have a place for.
         """
         names = self.names = wire_names(self.settings.compat)
         self.added_lines = AddedLines(self.settings, names)
@@ -127,16 +130,20 @@ class Proxy:
         return TlsTermination(self.settings, lambda: self.table.snapshot, self.failures)
 
     def start(self) -> None:
-        """Begin to watch deadlines."""
+        """Begin to watch deadlines and to write the access log."""
         self.wheel.start()
+        if self.access_log is not None:
+            self.access_log.start()
 
     async def stop(self) -> None:
-        """Close the upstream side. The listener has closed the clients' before."""
+        """Close the upstream side and the log. The listener has closed the clients' side before."""
         await self.freshness.stop()
         await self.pools.stop()
         await self.upstream_tls.stop()
         await self.resolver.stop()
         self.wheel.stop()
+        if self.access_log is not None:
+            await self.access_log.stop()
 
     def announce_end(self) -> None:
         """Let responses tell clients that there is no next one on their connection."""
@@ -169,21 +176,26 @@ class Proxy:
             self._date_line = b"\r\nDate: " + formatdate(second, usegmt=True).encode()
         return self._date_line
 
-    def refusal(self, status: int) -> bytes:
-        """Return the whole answer to a request that could not even be read."""
-        request_id = self.request_ids.next().decode()
-        content_type, body = self.error_bodies.refusal(status, request_id)
+    def refusal(self, status: int, client: Client, received: bytes) -> bytes:
+        """Return the whole answer to a request that could not be read; ``received`` came of it."""
+        request_id = self.request_ids.next()
+        content_type, body = self.error_bodies.refusal(status, request_id.decode())
         status = self.error_bodies.as_sent(status)
         self.traffic.refused[status] = self.traffic.refused.get(status, 0) + 1
-        return b"".join(
+        head = b"".join(
             (
                 b"HTTP/1.1 " + errors.STATUS_TEXT[status],
                 self.date_line(),
                 b"\r\nContent-Type: " + content_type.encode(),
                 b"\r\nContent-Length: %d" % len(body),
                 self.added_lines.server,
-                self.added_lines.unproxied % (0, request_id.encode()),
+                self.added_lines.unproxied % (0, request_id),
                 b"\r\nConnection: close\r\n\r\n",
-                body,
             )
         )
+        if received.startswith(b"HEAD "):
+            body = b""
+        if self.access_log is not None:
+            sent = (head, body)
+            self.access_log.note(unread_request(client.address, request_id, status, sent, received))
+        return head + body

@@ -11,6 +11,7 @@ from uuid import UUID
 from gateway.settings import NodeSettings
 
 if TYPE_CHECKING:
+    from gateway.access_log import WriterCounts
     from gateway.store.source import VersionMark
     from gateway.sync.status import SyncStatus
 
@@ -89,6 +90,11 @@ class NodeFacts(Protocol):
     @property
     def disk_copy(self) -> DiskCopyFacts | None:
         """The node's disk copy, None if it keeps none."""
+        ...
+
+    @property
+    def access_log_counts(self) -> WriterCounts | None:
+        """What became of the lines of the access log, None if there is none."""
         ...
 
     @property

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from gateway.access_log import WriterCounts
 from gateway.settings import NodeSettings
 from gateway.status.facts import BadEntity, ConnectionCounts, NodeIdentity
 from gateway.store.source import VersionMark
@@ -41,6 +42,7 @@ class SomeNode:
     bad: list[BadEntity] = field(default_factory=list)
     identity: NodeIdentity = IDENTITY
     disk_copy: SomeDiskCopy | None = None
+    access_log_counts: WriterCounts | None = None
 
     def connections(self) -> ConnectionCounts:
         return ConnectionCounts(

@@ -53,6 +53,7 @@ class SimulatedNode:
 
     draining = False
     disk_copy = None
+    access_log_counts = None
 
     def __init__(self, settings: NodeSettings, clock: Callable[[], float]) -> None:
         self.settings = settings
