@@ -27,11 +27,13 @@ MOST_PEM_CHARACTERS = 131_072
 
 def parse_chain(pem: str) -> list[Certificate]:
     """Return the certificates in a text, at least one. Raises ValueError."""
+    _require_block(pem, "CERTIFICATE-----", "a certificate")
     return load_pem_x509_certificates(pem.encode())
 
 
 def parse_private_key(pem: str) -> PrivateKeyTypes:
     """Return the private key in a text. Raises ValueError, also for one under a password."""
+    _require_block(pem, "PRIVATE KEY-----", "a private key")
     try:
         return load_pem_private_key(pem.encode(), None, unsafe_skip_rsa_key_validation=True)
     except (TypeError, UnsupportedAlgorithm) as error:
@@ -49,6 +51,14 @@ def public_key_of(certificate: Certificate) -> CertificatePublicKeyTypes:
 def is_pair(cert: str, key: str) -> bool:
     """Tell whether the first certificate of a chain is for this private key. Raises ValueError."""
     return public_key_of(parse_chain(cert)[0]) == parse_private_key(key).public_key()
+
+
+def _require_block(pem: str, label_end: str, what: str) -> None:
+    """Say plainly what the library would not, or would pass over and OpenSSL then not take."""
+    if label_end not in pem:
+        raise ValueError(f"there is no PEM block of {what}")
+    if pem.count("-----BEGIN ") != pem.count("-----END "):
+        raise ValueError("a PEM block lacks its beginning or its end")
 
 
 def _readable(what: str, parse: Callable[[str], Any]) -> Callable[[str], str]:

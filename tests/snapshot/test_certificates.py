@@ -60,8 +60,8 @@ def test_a_key_is_not_told_by_what_is_printed() -> None:
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [
-        ({"cert": "nonsense"}, "Unable to load PEM file"),
-        ({"key": "nonsense"}, "Unable to load PEM file"),
+        ({"cert": "nonsense"}, "no PEM block of a certificate"),
+        ({"key": "nonsense"}, "no PEM block of a private key"),
         ({"key": OTHER.key_pem}, "cert does not match key"),
         ({"cert_alt": RSA_PAIR.cert_pem}, "key_alt is not a text"),
         ({"key_alt": RSA_PAIR.key_pem}, "cert_alt is not a text"),
@@ -78,7 +78,7 @@ def test_a_name_and_a_ca_are_taken_as_they_are() -> None:
     assert compile_sni(sni("*.Example.com", shown)) == ("*.Example.com", shown["id"])
     trusted = ca_certificate(CA.pem)
     assert compile_ca_certificate(trusted) == CA.pem
-    with pytest.raises(ValueError, match="Unable to load PEM file"):
+    with pytest.raises(ValueError, match="no PEM block of a certificate"):
         compile_ca_certificate(trusted | {"cert": "nonsense"})
     with pytest.raises(ValueError, match="name is not a text"):
         compile_sni(sni("a.example", shown) | {"name": None})
