@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.access_log import WriterCounts
 from gateway.metrics.apply import ApplyMetrics
 from gateway.metrics.exposition import Exposition
 from gateway.metrics.traffic import OWN_BUCKETS_MS, TOTAL_BUCKETS_MS, TrafficMetrics
@@ -217,6 +218,16 @@ async def test_what_is_served_from_disk_and_cannot_be_kept_there_is_told(scraped
     assert await scraped.value("gateway_config_disk_copy_failing") == 0
     scraped.node.disk_copy.problem = "the disk is full"
     assert await scraped.value("gateway_config_disk_copy_failing") == 1
+
+
+async def test_what_became_of_the_access_logs_lines_is_told(scraped: Scraped):
+    assert not [name for name in await scraped.samples() if "access_log" in name]
+    counts = scraped.node.access_log_counts = WriterCounts()
+    counts.written, counts.dropped, counts.failures = 30, 2, 1
+    lines = "gateway_access_log_lines_total"
+    assert await scraped.value(lines, outcome="written") == 30
+    assert await scraped.value(lines, outcome="dropped") == 2
+    assert await scraped.value("gateway_access_log_failures_total") == 1
 
 
 async def test_what_sync_counts_is_told(scraped: Scraped):

@@ -395,3 +395,44 @@ async def test_a_refusal_after_good_requests_leaves_their_answers_alone(
     assert statuses == [200, 400]
     assert await client.closed()
     assert [request.target for request in upstream.requests] == ["/a"]
+
+
+async def test_a_request_that_cannot_be_read_is_told_of_in_the_default_type(
+    start_gateway: StartGateway, tmp_path: Path
+):
+    page = written(tmp_path / "page", "<b>%s</b><i>%s</i>")
+    settings = {"error_default_type": "text/html", "error_template_html": page}
+    response = await (await start_gateway({}, **settings)).ask(b"GET / HTTP/1.1\r\n\r\n")
+    assert (response.status, response["Content-Type"]) == (400, HTML)
+    request_id = response["X-Gateway-Request-Id"]
+    assert response.body == f"<b>Bad request</b><i>{request_id}</i>".encode()
+
+
+@pytest.mark.parametrize(
+    "head", [b"HEAD / HTTP/1.1\r\n\r\n", b"HEAD a:80 HTTP/1.1\r\nHost: a\r\n\r\n"]
+)
+async def test_a_head_request_that_is_refused_gets_no_body_either(gateway: Gateway, head: bytes):
+    client = await gateway.connect()
+    client.send(head)
+    answer = await client.rest()
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert answer.endswith(b"\r\n\r\n")
+
+
+async def test_what_is_readable_but_not_served_is_told_in_the_type_asked_for(gateway: Gateway):
+    response = await gateway.ask(
+        b"TRACE / HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\n\r\n", "TRACE"
+    )
+    assert (response.status, told(response)) == (405, "Method not allowed")
+    assert gateway.traffic.refused == {405: 1}
+
+
+@pytest.mark.parametrize(("compat", "status"), [("none", 431), ("kong", 400)])
+async def test_kong_has_a_400_for_too_large_a_head(
+    start_gateway: StartGateway, compat: str, status: int
+):
+    gateway = await start_gateway({}, compat=compat)
+    response = await gateway.ask(REFUSED["big head"][0])
+    assert response.status == status
+    assert response.body.startswith(b"Request header or cookie too large\nrequest_id: ")
+    assert gateway.traffic.refused == {status: 1}
