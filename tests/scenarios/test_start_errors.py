@@ -118,6 +118,18 @@ async def test_settings_that_cannot_be() -> None:
     assert "--poll-interval (GATEWAY_POLL_INTERVAL_S)" in too_short
 
 
+async def test_files_that_cannot_be_used(tmp_path: Path) -> None:
+    nowhere, page = tmp_path / "nowhere" / "access.log", tmp_path / "page.html"
+    page.write_text("<p>%s</p>")
+    unused = {"database_url": "postgresql://127.0.0.1:1/gateway"}
+    log, template = await asyncio.gather(
+        refusal(access_log="text", access_log_path=nowhere, **unused),
+        refusal(error_template_html=page, **unused),
+    )
+    assert f"--access-log-path (GATEWAY_ACCESS_LOG_PATH): {nowhere}: No such file" in log
+    assert f"--error-template-html (GATEWAY_ERROR_TEMPLATE_HTML): {page} must have %s" in template
+
+
 async def test_an_empty_database(empty_database_url: str) -> None:
     line = await refusal(database_url=empty_database_url)
     assert "the database is empty: run `gateway db upgrade`" in line
