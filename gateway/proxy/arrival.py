@@ -42,26 +42,27 @@ def connection_factory(
 
 
 class Arrival(asyncio.Protocol):
-    """A client connection on its way to its first request."""
+    """A client connection on its way to its first request.
+
+    It leaves the transport that it is given at once and goes on with a socket of its own: nothing
+    but the header may be read before the transport is there that reads the rest.
+    """
 
     __slots__ = (
         "_client_address",
-        "_early",
+        "_entering",
         "_header",
         "_peer",
         "_proxy",
         "_server_state",
-        "_shaking_hands",
         "_socket",
         "_step",
         "_tls",
-        "_transport",
         "deadline",
         "slot_at",
         "waiting_since",
     )
 
-    _transport: asyncio.Transport
     _peer: Peer
     _client_address: bytes
 
@@ -83,39 +84,35 @@ class Arrival(asyncio.Protocol):
         self.slot_at = NEVER
         self.waiting_since = NEVER
         self._step = Refusal.PROXY_PROTOCOL
+        self._socket: socket.socket | None = None
         self._header = b""  # as far as it has come
-        self._socket: socket.socket | None = None  # a second handle, while the header is read
-        self._shaking_hands: asyncio.Task[None] | None = None
-        self._early = b""  # came with the end of the handshake
-
-    # -- asyncio.Protocol
+        self._entering: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Admit the client, unless there are too many, and take the first step."""
-        self._transport = transport  # type: ignore[assignment]  # TCP gives a full Transport
-        self._transport.pause_reading()
         proxy = self._proxy
         self._peer = proxy.forwarding.peer_of(transport)
         self._client_address = self._peer.address
         by_header = proxy.settings.proxy_protocol
-        if not proxy.admission.admit(self, None if by_header else self._peer.address):
-            self._transport.abort()
-            return
-        self._server_state.connections.add(self)
-        self.waiting_since = proxy.loop.time()
-        if by_header:
-            self._begin_header()
-        else:
-            self._go_on()
+        if proxy.admission.admit(self, None if by_header else self._peer.address):
+            self._server_state.connections.add(self)
+            self.waiting_since = proxy.loop.time()
+            connected = self._socket = self._take_socket(transport)
+            if connected is not None and by_header:
+                self._begin_header(connected)
+            elif connected is not None:
+                self._enter(connected)
+        transport.abort()  # type: ignore[attr-defined]  # TCP gives a full Transport
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Count the connection out."""
-        del exc  # however it ended, it is gone
-        self._forget()
-
-    def data_received(self, data: bytes) -> None:
-        """Keep what came with the last bytes of the handshake: the first request."""
-        self._early += data
+    def _take_socket(self, transport: asyncio.BaseTransport) -> socket.socket | None:
+        """Return a handle on the connection that stays when its transport closes."""
+        try:
+            connected = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+        except OSError as error:  # no more file descriptors, or the client has gone
+            self._refuse(str(error))
+            return None
+        connected.setblocking(False)
+        return connected
 
     # -- the end before the beginning
 
@@ -132,18 +129,20 @@ class Arrival(asyncio.Protocol):
 
     def cut(self) -> None:
         """Close at once."""
+        if self._entering is not None:
+            self._entering.cancel()
         self._forget()
-        if self._shaking_hands is not None:
-            self._shaking_hands.cancel()
-        self._transport.abort()
 
     def _refuse(self, reason: str) -> None:
         self._proxy.admission.refuse(self._step, reason, self._client_address.decode())
         self.cut()
 
     def _forget(self) -> None:
-        """Count the connection out, wherever it has got to; nothing if that has been done."""
-        self._close_socket()
+        """Count the connection out, and close what is still held; nothing if that is done."""
+        if self._socket is not None:
+            self._proxy.loop.remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
         self._server_state.connections.discard(self)
         self._proxy.admission.leave(self)
         self._proxy.wheel.forget(self)
@@ -151,17 +150,9 @@ class Arrival(asyncio.Protocol):
 
     # -- the PROXY header
 
-    def _begin_header(self) -> None:
-        """Watch the socket past its transport, which would take more than the header from it."""
-        self._set_deadline(self._proxy.settings.header_timeout_s)
-        connected = self._transport.get_extra_info("socket")
-        try:
-            self._socket = socket.socket(fileno=os.dup(connected.fileno()))
-        except OSError as error:  # no more file descriptors, or the client has gone
-            self._refuse(str(error))
-            return
-        self._socket.setblocking(False)
-        self._proxy.loop.add_reader(self._socket, self._read_header, self._socket)
+    def _begin_header(self, connected: socket.socket) -> None:
+        self._begin_step(Refusal.PROXY_PROTOCOL)
+        self._proxy.loop.add_reader(connected, self._read_header, connected)
 
     def _read_header(self, connected: socket.socket) -> None:
         """Take what belongs to the header, and not one byte of what comes after it."""
@@ -181,7 +172,8 @@ class Arrival(asyncio.Protocol):
             self.cut()  # the client has gone
         else:
             if header is not None:
-                self._take_header(header)
+                self._proxy.loop.remove_reader(connected)
+                self._take_header(header, connected)
 
     def _on_end_of_header(self) -> None:
         """Close; a connection that ends without a byte is a balancer's check, and no refusal."""
@@ -190,73 +182,71 @@ class Arrival(asyncio.Protocol):
         else:
             self.cut()
 
-    def _take_header(self, header: ProxyHeader) -> None:
-        self._close_socket()
-        forwarding = self._proxy.forwarding
-        if header.client is not None and self._peer.trusted and forwarding.by_proxy_protocol:
+    def _take_header(self, header: ProxyHeader, connected: socket.socket) -> None:
+        by_proxy_protocol = self._proxy.forwarding.by_proxy_protocol
+        if header.client is not None and self._peer.trusted and by_proxy_protocol:
             self._client_address = header.client
         if self._proxy.admission.identify(self, self._client_address):
-            self._go_on()
+            self._enter(connected)
         else:
             self.cut()
 
-    def _close_socket(self) -> None:
-        if self._socket is not None:
-            self._proxy.loop.remove_reader(self._socket)
-            self._socket.close()
-            self._socket = None
+    # -- TLS, and the beginning
 
-    # -- TLS
+    def _enter(self, connected: socket.socket) -> None:
+        self._begin_step(Refusal.TLS_HANDSHAKE)
+        self._entering = self._proxy.loop.create_task(
+            self._make_transport(connected), name="arrival"
+        )
 
-    def _go_on(self) -> None:
-        if self._tls is None:
-            self._hand_over(self._transport)
-        else:
-            self._step = Refusal.TLS_HANDSHAKE
-            self._set_deadline(self._proxy.settings.header_timeout_s)
-            self._shaking_hands = self._proxy.loop.create_task(
-                self._shake_hands(self._tls), name="tls-handshake"
-            )
-
-    async def _shake_hands(self, tls: TlsTermination) -> None:
-        settings = self._proxy.settings
+    async def _make_transport(self, connected: socket.socket) -> None:
+        """Make the connection's transport, with a handshake if it is one of TLS."""
+        self._socket = None  # it is the transport's from now on
+        proxy, tls = self._proxy, self._tls
+        options: dict[str, Any] = {}
+        if tls is not None:
+            options["ssl"] = tls.context
+            options["ssl_handshake_timeout"] = proxy.settings.header_timeout_s + 1  # ours is sooner
+            options["ssl_shutdown_timeout"] = proxy.settings.body_timeout_s
         try:
-            transport = await self._proxy.loop.start_tls(
-                self._transport,
-                self,
-                tls.context,
-                server_side=True,
-                ssl_handshake_timeout=settings.header_timeout_s + 1,  # ours is sooner
-                ssl_shutdown_timeout=settings.body_timeout_s,
-            )
+            await proxy.loop.connect_accepted_socket(partial(_Entry, self), connected, **options)
         except ssl.SSLError as error:
             self._refuse(error.reason or str(error))
         except OSError:
-            self.cut()  # the client has gone
-        else:
-            if transport is None or self.deadline == NEVER:  # it has gone just now
-                self.cut()
-            else:
-                sni = tls.server_name(transport.get_extra_info("ssl_object"))
-                self._hand_over(transport, sni)
+            pass  # the client has gone
+        finally:
+            self._forget()
 
-    # -- the beginning
-
-    def _hand_over(self, transport: asyncio.Transport, sni: bytes | None = None) -> None:
+    def hand_over(self, transport: asyncio.BaseTransport) -> None:
         """Let a connection that knows its client have the transport."""
-        proxy = self._proxy
+        proxy, tls = self._proxy, self._tls
+        sni = None if tls is None else tls.server_name(transport.get_extra_info("ssl_object"))
         port = proxy.forwarding.port_of(transport)
-        client = Client(self._client_address, port, self._tls is not None, sni)
+        client = Client(self._client_address, port, tls is not None, sni)
         downstream = DownstreamConnection(proxy, server_state=self._server_state)
         proxy.admission.hand_over(self, downstream)
         self._forget()
         transport.set_protocol(downstream)
-        transport.resume_reading()
         downstream.begin(transport, self._peer, client)
-        if self._early:
-            downstream.data_received(self._early)
+
+    def _begin_step(self, step: Refusal) -> None:
+        proxy = self._proxy
+        self._step = step
+        self._set_deadline(
+            proxy.idle_timeout_s if proxy.draining else proxy.settings.header_timeout_s
+        )
 
     def _set_deadline(self, after_s: float) -> None:
         self.deadline = self._proxy.loop.time() + after_s
         if self.deadline < self.slot_at:
             self._proxy.wheel.watch(self)
+
+
+class _Entry(asyncio.Protocol):
+    """The protocol of the new transport, up to the moment when it can be used."""
+
+    def __init__(self, arrival: Arrival) -> None:
+        self._arrival = arrival
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._arrival.hand_over(transport)

@@ -11,13 +11,14 @@ from typing import Any
 from gateway.entities import Row
 from gateway.listener import open_socket
 from gateway.metrics.traffic import TrafficMetrics
-from gateway.proxy.downstream import DownstreamConnection
+from gateway.proxy.arrival import connection_factory
 from gateway.proxy.proxy import Proxy
+from gateway.proxy.tls import TlsTermination
 from gateway.settings import NodeSettings
 from gateway.snapshot import SnapshotApplier
 from tests.snapshot.rows import change_load, full_load, route, service
 
-from .peers import Client, Response, Upstream, eventually
+from .peers import Client, ClientTls, Response, Upstream, eventually
 
 Tables = dict[str, list[Row]]
 
@@ -61,8 +62,10 @@ class Gateway:
         self.proxy = Proxy(
             self.settings, loop, self.traffic, sync_now=self._sync, stale_s=lambda: self.stale_s
         )
-        self.applier = SnapshotApplier(self.proxy.use)
-        self.connections: set[DownstreamConnection] = set()
+        self.applier = SnapshotApplier(self.proxy.use, self.settings.router_flavor)
+        self.connections: set[Any] = set()
+        self.server_state = SimpleNamespace(connections=self.connections)
+        self._servers: list[asyncio.Server] = []
         self.clients: list[Client] = []
         self._errors: list[dict[str, Any]] = []
         loop.set_exception_handler(lambda _, context: self._errors.append(context))
@@ -71,16 +74,23 @@ class Gateway:
         await self.applier.apply(full_load(tables))
         assert self.applier.bad_entities() == []
         self.proxy.start()
-        listening = open_socket("proxy", "127.0.0.1", 0, backlog=128)
-        self.port: int = listening.getsockname()[1]
-        self._server = await asyncio.get_running_loop().create_server(
-            partial(
-                DownstreamConnection,
-                self.proxy,
-                server_state=SimpleNamespace(connections=self.connections),
-            ),
-            sock=listening,
-        )
+        self.port = await self.listen()
+        if self.proxy.tls is not None:
+            self.tls_port = await self.listen(self.proxy.tls)
+
+    async def listen(self, tls: TlsTermination | None = None) -> int:
+        """Open one more listener, and return its port."""
+        listening = open_socket("proxy", "127.0.0.1", 0, backlog=1024)
+        make = partial(connection_factory(self.proxy, tls), server_state=self.server_state)
+        loop = asyncio.get_running_loop()
+        self._servers.append(await loop.create_server(make, sock=listening))
+        port: int = listening.getsockname()[1]
+        return port
+
+    @property
+    def refusals(self) -> dict[str, int]:
+        """Connections that were closed before they could ask for anything, by reason."""
+        return self.traffic.connections_refused
 
     async def change(self, tables: Tables, deleted: Mapping[str, list[Any]] | None = None) -> None:
         self.version += 1
@@ -92,8 +102,11 @@ class Gateway:
         if self.newer:
             await self.change(self.newer.pop(0))
 
-    async def connect(self, *, receive_buffer: int | None = None) -> Client:
-        client = await Client.connect(self.port, receive_buffer=receive_buffer)
+    async def connect(
+        self, *, receive_buffer: int | None = None, tls: ClientTls | None = None
+    ) -> Client:
+        port = self.port if tls is None else self.tls_port
+        client = await Client.connect(port, receive_buffer=receive_buffer, tls=tls)
         self.clients.append(client)
         return client
 
@@ -122,7 +135,8 @@ class Gateway:
                 await client.reset()
             await eventually(lambda: not self.connections)
         finally:
-            self._server.close()
+            for server in self._servers:
+                server.close()
             await self.proxy.stop()
             await self.applier.stop()
         assert self._errors == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 import struct
 from collections import Counter
 from collections.abc import Callable
@@ -175,11 +176,22 @@ def _begun(event: h11.Request | h11.Response, interim: list[int]) -> Message:
     )
 
 
+@dataclass
+class ClientTls:
+    """How a client connects with TLS: to whom, trusting everybody, and what it sends first."""
+
+    server_name: str = "a.test"
+    before: bytes = b""
+    context: ssl.SSLContext = field(default_factory=ssl._create_unverified_context)
+
+
 class Client(Peer):
     """A client connection."""
 
     @classmethod
-    async def connect(cls, port: int, *, receive_buffer: int | None = None) -> Client:
+    async def connect(
+        cls, port: int, *, receive_buffer: int | None = None, tls: ClientTls | None = None
+    ) -> Client:
         connected = socket.socket()
         if receive_buffer is not None:
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -189,7 +201,14 @@ class Client(Peer):
         except OSError:
             connected.close()
             raise
-        return cls(*await asyncio.open_connection(sock=connected, limit=4096))
+        if tls is None:
+            return cls(*await asyncio.open_connection(sock=connected, limit=4096))
+        connected.sendall(tls.before)
+        return cls(
+            *await asyncio.open_connection(
+                sock=connected, limit=4096, ssl=tls.context, server_hostname=tls.server_name
+            )
+        )
 
     async def response(self, method: str = "GET") -> Response:
         """The next response, to a request of ``method``."""
