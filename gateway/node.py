@@ -112,7 +112,7 @@ class Node:
             sync_now=self._sync_now,
             stale_s=self.sync.stale_s,
         )
-        self.applier = SnapshotApplier(self.proxy.use)
+        self.applier = SnapshotApplier(self.proxy.use, settings.router_flavor)
         self.store = Store(settings)
         strategy = create_strategy(settings)
         self._link = strategy.link if isinstance(strategy, HybridStrategy) else None

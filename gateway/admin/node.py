@@ -99,7 +99,6 @@ def configuration(settings: NodeSettings) -> dict[str, Any]:
         **listeners,
         "stream_listeners": [],
         "database": "postgres",
-        "router_flavor": "traditional",
     }
 
 

@@ -101,7 +101,7 @@ class Proxy:
             tls=self.upstream_tls,
             limits=self.head_limits,
         )
-        self.table = RouteTable(Snapshot.empty(), traffic, self.upstream_tls)
+        self.table = self._table_of(Snapshot.empty())
         self.tls = self._make_tls_termination()
         self.freshness = Freshness(settings, traffic, self._version, sync_now, stale_s)
         self._name_lines()
@@ -155,10 +155,14 @@ class Proxy:
 
     def use(self, snapshot: Snapshot) -> None:
         """Serve from ``snapshot`` from the next request on."""
-        outdated, self.table = self.table, RouteTable(snapshot, self.traffic, self.upstream_tls)
+        outdated, self.table = self.table, self._table_of(snapshot)
         outdated.snapshot = Snapshot.empty()  # nobody looks anything up there any more
         self.freshness.note_apply()
         self._empty(outdated)
+
+    def _table_of(self, snapshot: Snapshot) -> RouteTable:
+        flavor = self.settings.router_flavor
+        return RouteTable(snapshot, self.traffic, self.upstream_tls, flavor)
 
     def _version(self) -> int:
         mark = self.table.snapshot.mark

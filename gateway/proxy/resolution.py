@@ -2,46 +2,70 @@
 
 Most requests repeat the (method, host, path) of an earlier one, so all that follows from those
 three is worked out once per snapshot: candidates in the router's order, the upstream path, and
-the header lines that depend on nothing else. The memo is bounded and goes with its snapshot.
+the header lines that depend on nothing else. What follows from the route alone is kept per route.
+
+A key is remembered when it comes the second time. So paths that nobody asks for again, an id in
+each of them or a scanner's guesses, cost no memory and push nothing out. All of it is bounded and
+goes with its snapshot.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections import OrderedDict
 
-from gateway.balancing import Balancer
+from gateway.balancing import Balancer, WeightedRoundRobin
 from gateway.metrics.traffic import RouteTraffic, TrafficMetrics
 from gateway.proxy.client import Client
 from gateway.proxy.http1 import RequestHead
 from gateway.proxy.upstream_tls import TlsTerms, UpstreamTls
-from gateway.routing import Candidate, select
+from gateway.routing import Candidate, Captures, select
+from gateway.routing.hosts import with_port
 from gateway.routing.paths import escape, forwarded_prefix, normalize, upstream_path
+from gateway.settings import RouterFlavor
 from gateway.snapshot import Route, Service, Snapshot, Target
 
 _MEMO_KEYS = 16_384
 _MEMO_KEY_BYTES = 512
+_SIGHTINGS = 1 << 14
 _FORGOTTEN_AT_ONCE = 256
+
+_NO_TARGETS: Balancer[Target] = WeightedRoundRobin(())
 
 Key = tuple[bytes, bytes, bytes]
 """Method, host, raw path."""
 
 
-class Resolution:
-    """One route chosen for one (method, host, path), ready to be sent."""
+class Way:
+    """What all requests of one route have in common while the snapshot lasts."""
 
-    __slots__ = ("balancer", "forwarded", "route", "service", "tls", "traffic", "upstream_path")
+    __slots__ = ("balancer", "route", "serves", "service", "tls", "traffic")
 
     route: Route
+    serves: bool
     service: Service | None
-    balancer: Balancer[Target]  # only when there is a service, like the next
+    balancer: Balancer[Target]
     tls: TlsTerms | None
-    upstream_path: bytes
-    forwarded: bytes  # header lines, each led by CRLF
     traffic: RouteTraffic
 
 
+class Resolution(Way):
+    """The way of one (method, host, path), ready to be sent."""
+
+    __slots__ = ("candidate", "forwarded", "upstream_path")
+
+    candidate: Candidate
+    upstream_path: bytes
+    forwarded: bytes  # header lines, each led by CRLF
+
+    @property
+    def captures(self) -> Captures | None:
+        """What the groups of the route's path regex matched; None if it has none."""
+        return self.candidate.captures
+
+
 # What follows from a key: where the request goes, or the routes that look at more than the key.
-Found = Resolution | tuple[Candidate, ...] | None
+Found = Resolution | tuple[Candidate, ...]
 Memo = OrderedDict[Key, Found]
 
 
@@ -49,13 +73,20 @@ class RouteTable:
     """A snapshot as the proxy uses it: finds the `Resolution` of a request."""
 
     def __init__(
-        self, snapshot: Snapshot, traffic: TrafficMetrics, upstream_tls: UpstreamTls
+        self,
+        snapshot: Snapshot,
+        traffic: TrafficMetrics,
+        upstream_tls: UpstreamTls,
+        flavor: RouterFlavor,
     ) -> None:
         self.snapshot = snapshot
         self._traffic = traffic
         self._upstream_tls = upstream_tls
+        self._assumes_port = flavor is RouterFlavor.TRADITIONAL_COMPATIBLE
         self._plain: Memo = OrderedDict()
         self._tls: Memo = OrderedDict()
+        self._sightings = array("q", bytes(8 * _SIGHTINGS))  # hashes of keys that came once
+        self._ways: dict[Route, Way] = {}
 
     def find(
         self, head: RequestHead, host: bytes, path: bytes, client: Client
@@ -64,13 +95,14 @@ class RouteTable:
 
         ``path`` is the raw path of the request target, without the query.
         """
+        if self._assumes_port:
+            host = with_port(host, client.port)  # router.md section 2.1, [compat]
         memo = self._tls if client.tls else self._plain
         key = (head.method, host, path)
-        try:
-            found = memo[key]
-        except KeyError:
+        found = memo.get(key)
+        if found is None:
             found = self._work_out(key, tls=client.tls)
-            _remember(memo, key, found)
+            self._note(key, found, memo)
         if isinstance(found, tuple):
             chosen = select(found, head.fields.headers(), client.sni)
             return None if chosen is None else self._resolve(chosen, host, path, normalize(path))
@@ -81,36 +113,42 @@ class RouteTable:
 
         A table that is not used any more is emptied this way: all at once would take milliseconds.
         """
-        memo = self._plain or self._tls
-        for _ in range(min(_FORGOTTEN_AT_ONCE, len(memo))):
-            memo.popitem(last=False)
-        return bool(self._plain or self._tls)
+        for kept in (self._plain, self._tls, self._ways):
+            if kept:
+                for _ in range(min(_FORGOTTEN_AT_ONCE, len(kept))):
+                    kept.popitem()
+                return True
+        return False
+
+    def _note(self, key: Key, found: Found, memo: Memo) -> None:
+        """Remember what follows from a key if it is not the first time that it comes."""
+        mark = hash(key)
+        place = mark % _SIGHTINGS
+        if self._sightings[place] != mark:
+            self._sightings[place] = mark
+        elif len(key[1]) + len(key[2]) <= _MEMO_KEY_BYTES:
+            memo[key] = found
+            if len(memo) > _MEMO_KEYS:
+                memo.popitem(last=False)
 
     def _work_out(self, key: Key, *, tls: bool) -> Found:
         method, host, path = key
         normal = normalize(path)
-        candidates = self.snapshot.router.candidates(
-            tls, method, host, normal, self.snapshot.serves
-        )
-        if not candidates:
-            return None
-        if len(candidates) > 1 or candidates[0].conditions is not None:
-            return candidates
-        return self._resolve(candidates[0], host, path, normal)
+        candidates = self.snapshot.router.candidates(tls, method, host, normal, self._serves)
+        if len(candidates) == 1 and candidates[0].conditions is None:
+            return self._resolve(candidates[0], host, path, normal)
+        return candidates
 
     def _resolve(self, candidate: Candidate, host: bytes, path: bytes, normal: bytes) -> Resolution:
-        route: Route = candidate.payload
-        service = self.snapshot.service_of(route)
+        way = self._ways[candidate.payload]
         resolution = Resolution()
-        resolution.route = route
-        resolution.service = service
-        if service is not None:
-            resolution.balancer = self.snapshot.balancer_of(service)
-            resolution.tls = self._upstream_tls.terms_of(service, self.snapshot)
+        resolution.route = route = way.route
+        resolution.service = service = way.service
+        resolution.balancer = way.balancer
+        resolution.tls = way.tls
+        resolution.traffic = way.traffic
+        resolution.candidate = candidate
         resolution.forwarded = _forwarded_lines(route, candidate.matched, host, path)
-        resolution.traffic = self._traffic.of_route(
-            route.id, "" if service is None else service.label, route.label
-        )
         resolution.upstream_path = escape(
             upstream_path(
                 b"/" if service is None else service.path,
@@ -122,19 +160,29 @@ class RouteTable:
         )
         return resolution
 
+    def _serves(self, route: Route) -> bool:
+        """Tell whether the router may choose ``route``: not when its service is disabled."""
+        return (self._ways.get(route) or self._make_way(route)).serves
 
-def _remember(memo: Memo, key: Key, found: Found) -> None:
-    if len(key[1]) + len(key[2]) > _MEMO_KEY_BYTES:
-        return
-    memo[key] = found
-    if len(memo) > _MEMO_KEYS:
-        memo.popitem(last=False)
+    def _make_way(self, route: Route) -> Way:
+        """Work out what all requests of a route have in common, and keep it."""
+        snapshot = self.snapshot
+        way = Way()
+        way.route = route
+        way.service = service = snapshot.service_of(route)
+        way.serves = service is None or service.enabled
+        way.balancer = _NO_TARGETS if service is None else snapshot.balancer_of(service)
+        way.tls = None if service is None else self._upstream_tls.terms_of(service, snapshot)
+        label = "" if service is None else service.label
+        self._ways[route] = way
+        way.traffic = self._traffic.of_route(route.id, label, route.label)
+        return way
 
 
 def _forwarded_lines(route: Route, matched: bytes | None, host: bytes, path: bytes) -> bytes:
     """Return X-Forwarded-Host, -Path and -Prefix as header lines led by CRLF (proxying.md §2)."""
     lines = b"\r\nX-Forwarded-Path: " + path
-    name = host_without_port(host)
+    name = host if host.find(b":") < 0 else host_without_port(host)
     if name:
         lines += b"\r\nX-Forwarded-Host: " + name.lower()
     prefix = forwarded_prefix(matched, strip=route.strip_path)

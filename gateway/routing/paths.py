@@ -16,7 +16,6 @@ _STAYS_ENCODED = frozenset(b"!*'();:@&=+$,/?%#[]")
 _SENT_AS_IS = (ascii_letters + digits + "!#$&'()*+,/:;=?@[]-_.~%").encode()
 _HEX_DIGITS = frozenset(hexdigits.encode())
 
-_MAY_BE_IRREGULAR = re.compile(rb"%|/[./]")
 _TRIPLET = re.compile(rb"(%[0-9A-Fa-f]?)?%([0-9A-Fa-f]{2})")
 _SLASHES = re.compile(rb"//+")
 _MUST_BE_ESCAPED = re.compile(rb"[^" + re.escape(_SENT_AS_IS) + rb"]")
@@ -28,8 +27,8 @@ def normalize(raw: bytes) -> bytes:
     Octets that need no encoding are decoded, dot segments are resolved, runs of slashes merged.
     Reserved characters stay encoded, so an encoded slash never becomes a separator.
     """
-    if _MAY_BE_IRREGULAR.search(raw) is None:
-        return raw
+    if raw.find(b"%") < 0 and raw.find(b"/.") < 0 and raw.find(b"//") < 0:
+        return raw  # not `in`: that costs three times as much with bytes
     path = _TRIPLET.sub(_decode_triplet, raw) if b"%" in raw else raw
     if b"/." in path:
         path = _remove_dot_segments(path)
@@ -38,7 +37,7 @@ def normalize(raw: bytes) -> bytes:
 
 def escape(path: bytes) -> bytes:
     """Return a normalised path as it may stand in a request line: all else becomes ``%XX``."""
-    if not path.translate(None, _SENT_AS_IS):
+    if not path.strip(_SENT_AS_IS):
         return path
     return _MUST_BE_ESCAPED.sub(lambda found: b"%%%02X" % ord(found[0]), path)
 
@@ -57,7 +56,10 @@ def upstream_path(
     text that the route's path matched at its start, None if the route has no paths.
     """
     if strip and matched is not None:
-        rest = _without_leading_dots(request_path[len(matched) :])
+        rest = request_path[len(matched) :]
+        if handling == "v0" and rest.startswith(b"/"):
+            return base.removesuffix(b"/") + rest  # most requests end here
+        rest = _without_leading_dots(rest)
         if handling == "v1":
             return base + (rest[1:] if base.endswith(b"/") and rest.startswith(b"/") else rest)
         return _join_stripped_v0(base, request_path, rest)
@@ -118,7 +120,7 @@ def _without_leading_dots(rest: bytes) -> bytes:
 
 def _join_stripped_v0(base: bytes, request_path: bytes, rest: bytes) -> bytes:
     if rest:
-        return base.removesuffix(b"/") + b"/" + rest.removeprefix(b"/")
+        return base.removesuffix(b"/") + b"/" + rest
     ends_with_slash = request_path.endswith(b"/")
     if base.endswith(b"/"):
         return base if ends_with_slash or base == b"/" else base[:-1]

@@ -88,14 +88,20 @@ class Router:
         if self._any_host is not None:
             self._any_host.collect(path, found)
         if host:
-            self._collect_of_host(tls, host, path, found)
-        entries = found[0] if len(found) == 1 else sorted(chain(*found), key=by_rank)
-        return _matching(entries, tls, method, path, serves)
+            table = self._hosts.get(host)
+            if table is not None:
+                table.collect(path, found)
+            if self._wildcard_hosts or host.find(b":") >= 0:
+                self._collect_of_like_hosts(tls, host, path, found)
+        if len(found) > 1:
+            return _matching(sorted(chain(*found), key=by_rank), tls, method, path, serves)
+        return _matching(found[0], tls, method, path, serves) if found else ()
 
-    def _collect_of_host(
+    def _collect_of_like_hosts(
         self, tls: bool, host: bytes, path: bytes, found: list[tuple[Entry, ...]]
     ) -> None:
-        for text in plain_texts(host):
+        """Collect the entries of the hosts that match a request's, but are not the same text."""
+        for text in plain_texts(host)[1:]:
             table = self._hosts.get(text)
             if table is not None:
                 table.collect(path, found)
@@ -147,9 +153,9 @@ def _matching(
             if match is None:
                 continue
             candidate = entry.with_match(match)
-        matching.append(candidate)
         if candidate.conditions is None:
-            break
+            return (*matching, candidate)
+        matching.append(candidate)
     return tuple(matching)
 
 

@@ -60,7 +60,12 @@ class PathTable:
         while table is not None:
             few = table._few
             if few:
-                _collect_few(few, path, found)
+                if len(few) > 1:
+                    few = tuple([entry for entry in few if path.startswith(entry.text)])
+                    if few:
+                        found.append(few)
+                elif path.startswith(few[0].text):
+                    found.append(few)
                 return
             for length, slots in table._levels:
                 if length > size:
@@ -102,15 +107,6 @@ class PathTable:
             levels = _with_changes(self._levels, additions, gone)
         size = sum(len(slots) for _, slots in levels)
         return _branched(levels) if size > _FLAT_LIMIT else PathTable((), levels)
-
-
-def _collect_few(few: tuple[Entry, ...], path: bytes, found: list[tuple[Entry, ...]]) -> None:
-    if len(few) > 1:
-        few = tuple([entry for entry in few if path.startswith(entry.text)])
-        if few:
-            found.append(few)
-    elif path.startswith(few[0].text):
-        found.append(few)
 
 
 def _with_changes(levels: Levels, additions: Additions, gone: AbstractSet[Entry]) -> Levels:

@@ -65,11 +65,6 @@ class Snapshot:
         """Return a route's service; None when it has none, or that is one of the bad rows."""
         return None if route.service_id is None else self.services.get(route.service_id)
 
-    def serves(self, route: Route) -> bool:
-        """Tell whether the router may choose ``route``: not when its service is disabled."""
-        service = self.service_of(route)
-        return service is None or service.enabled
-
     def balancer_of(self, service: Service) -> Balancer[Target]:
         """Return what picks a target: the upstream entity that the service's host names, if any."""
         upstream_id = self.upstream_ids.get(service.host)
