@@ -29,7 +29,7 @@ _MIN_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _CONTEXTS_LIMIT = 1024  # some 15 KB each
 _DEFAULT_NAME = "localhost"
 _DEFAULT_DAYS = 3650
-_SERVER_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
+_SERVER_NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")  # of 255 bytes at most, by TLS
 
 
 class ClientTls(ssl.SSLObject):
@@ -65,7 +65,7 @@ class TlsTermination:
     ) -> int | None:
         """Have the certificate for ``name`` shown, or end the handshake (called by OpenSSL)."""
         del default
-        if name is None or _SERVER_NAME.match(name) is None:
+        if name is None or _SERVER_NAME.fullmatch(name) is None:
             return None
         if isinstance(connection, ClientTls):
             connection.server_name = name.encode()
