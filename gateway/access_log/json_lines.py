@@ -1,13 +1,12 @@
 """The access log as JSON: a compact form of Kong's log record (proxying.md section 15).
 
 Of headers it tells only those that are known to hold no secrets, and of those that always do, that
-they were there: which header carries a key is up to each API, so that all others stay out.
+they were there: which header carries a key is up to each API, so all others stay out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
 
@@ -16,11 +15,23 @@ from gateway.settings import Compat
 from gateway.snapshot import Route, Service
 
 _SECRET = frozenset({b"authorization", b"proxy-authorization", b"cookie", b"set-cookie"})
-_SHOWN_HEADER = re.compile(
-    rb"(?i)\r\n(host|user-agent|referer|origin|accept|content-type|content-length|content-encoding"
-    rb"|x-forwarded-for|cache-control|retry-after"
-    rb"|authorization|proxy-authorization|cookie|set-cookie):[ \t]*+([^\r]*+)"
+_OF_REQUESTS = re.compile(
+    rb"(?i)\r\n(host|user-agent|referer|origin|accept|content-type|content-length|x-forwarded-for"
+    rb"|authorization|proxy-authorization|cookie):[ \t]*+([^\r]*+)"
 )
+_OF_RESPONSES = re.compile(
+    rb"(?i)\r\n(?=[crs])(content-type|content-length|content-encoding|cache-control|retry-after"
+    rb"|set-cookie):[ \t]*+([^\r]*+)"
+)
+
+_LINE = (
+    '{"started_at":%%d,"client_ip":%%s,'
+    '"request":{"id":%%s,"method":%%s,"uri":%%s%%s,"size":%%d,"headers":%%s%%s},'
+    '"response":{"status":%%d,"size":%%d,"headers":%%s},'
+    '"latencies":{"request":%%d,"%s":%%d,"proxy":%%d,"receive":%%d},'
+    '"upstream_uri":%%s,"upstream_status":"%%s"%%s%%s%%s,"source":"%%s"}\n'
+)
+"""Once the own name is filled in: a line, with places for whole members that may be missing."""
 
 _REMEMBERED = 512
 _REMEMBERED_BYTES = 2048
@@ -31,42 +42,35 @@ class JsonLines:
 
     def __init__(self, compat: Compat) -> None:
         self._own = "kong" if compat is Compat.KONG else "gateway"
+        self._line = _LINE % self._own
 
     def line(self, record: Record) -> bytes:
         """Return the line of a request."""
-        return f"{{{','.join(self._members(record))}}}\n".encode("ascii")
-
-    def _members(self, record: Record) -> Iterator[str]:
-        yield f'"started_at":{record.started_at * 1000:.0f}'
-        yield f'"client_ip":{_text(record.client)}'
-        yield f'"request":{{{",".join(_request(record))}}}'
-        yield (
-            f'"response":{{"status":{record.status},"size":{record.response_bytes},'
-            f'"headers":{_shown_headers(record.response_head)}}}'
+        line = self._line % (
+            record.started_at * 1000,
+            _text(record.client),
+            _text(record.request_id),
+            _text(record.method),
+            _text(record.target),
+            f',"url":{_text(record.origin + record.target)}' if record.origin else "",
+            record.request_bytes,
+            _request_headers(record.request_lines),
+            "" if record.tls is None else f',"tls":{_tls(record.tls)}',
+            record.status,
+            record.response_bytes,
+            _shown(_OF_RESPONSES, record.response_head),
+            record.total_ms,
+            record.own_ms,
+            record.upstream_ms,
+            record.receive_ms,
+            _text(record.upstream_uri),
+            ", ".join([str(attempt.status or record.status) for attempt in record.tries]),
+            f',"tries":[{",".join(map(_try, record.tries))}]' if record.tries else "",
+            "" if record.route is None else f',"route":{_entity(record.route)}',
+            "" if record.service is None else f',"service":{_entity(record.service)}',
+            "upstream" if record.from_upstream else self._own,
         )
-        yield (
-            f'"latencies":{{"request":{record.total_ms:.0f},"{self._own}":{record.own_ms:.0f},'
-            f'"proxy":{record.upstream_ms:.0f},"receive":{record.receive_ms:.0f}}}'
-        )
-        if record.tries:
-            yield f'"tries":[{",".join(map(_try, record.tries))}]'
-        yield f'"upstream_uri":{_text(record.upstream_uri)}'
-        yield f'"upstream_status":"{_upstream_status(record)}"'
-        if record.route is not None:
-            yield f'"route":{_entity(record.route)}'
-        if record.service is not None:
-            yield f'"service":{_entity(record.service)}'
-        yield f'"source":"{"upstream" if record.from_upstream else self._own}"'
-
-
-def _request(record: Record) -> Iterator[str]:
-    yield f'"id":{_text(record.request_id)},"method":{_text(record.method)}'
-    yield f'"uri":{_text(record.target)}'
-    if record.origin:
-        yield f'"url":{_text(record.origin + record.target)}'
-    yield f'"size":{record.request_bytes},"headers":{_request_headers(record.request_lines)}'
-    if record.tls is not None:
-        yield f'"tls":{_tls(record.tls)}'
+        return line.encode("ascii")
 
 
 def _tls(tls: TlsFacts) -> str:
@@ -77,13 +81,9 @@ def _tls(tls: TlsFacts) -> str:
 def _try(attempt: Try) -> str:
     failure = f',"state":"failed","code":{attempt.status}' if attempt.status else ""
     return (
-        f'{{"balancer_start":{attempt.started_at * 1000:.0f},"ip":{quoted(attempt.address)},'
+        f'{{"balancer_start":{int(attempt.started_at * 1000)},"ip":{quoted(attempt.address)},'
         f'"port":{attempt.port}{failure}}}'
     )
-
-
-def _upstream_status(record: Record) -> str:
-    return ", ".join(str(attempt.status or record.status) for attempt in record.tries)
 
 
 @lru_cache(_REMEMBERED)
@@ -93,21 +93,25 @@ def _entity(entity: Route | Service) -> str:
 
 
 def _request_headers(lines: bytes) -> str:
-    return _remembered(lines) if len(lines) <= _REMEMBERED_BYTES else _shown_headers(lines)
+    """Return what is told of request headers; many requests have the same."""
+    return _remembered(lines) if len(lines) <= _REMEMBERED_BYTES else _shown(_OF_REQUESTS, lines)
 
 
-def _shown_headers(lines: bytes) -> str:
+@lru_cache(_REMEMBERED)
+def _remembered(lines: bytes) -> str:
+    return _shown(_OF_REQUESTS, lines)
+
+
+def _shown(headers: re.Pattern[bytes], lines: bytes) -> str:
+    """Return an object of those headers in ``lines`` that the pattern finds."""
     shown: dict[bytes, bytes] = {}
-    for name, value in _SHOWN_HEADER.findall(lines):
-        name = name.lower()  # noqa: PLW2901 - it is the same name
-        if name in _SECRET:
-            shown[name] = b"REDACTED"
+    for name, value in headers.findall(lines):
+        key = name.lower()
+        if key in _SECRET:
+            shown[key] = b"REDACTED"
         else:
-            shown[name] = shown[name] + b", " + value if name in shown else value
-    return f"{{{','.join(f'{_text(name)}:{_text(value)}' for name, value in shown.items())}}}"
-
-
-_remembered = lru_cache(_REMEMBERED)(_shown_headers)
+            shown[key] = shown[key] + b", " + value if key in shown else value
+    return "{" + ",".join([f"{_text(key)}:{_text(value)}" for key, value in shown.items()]) + "}"
 
 
 def _text(value: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from gateway.snapshot import Route, Service
@@ -11,8 +12,8 @@ from gateway.snapshot import Route, Service
 class Try(NamedTuple):
     """One try to have a request answered by a target.
 
-    ``started_at`` is in seconds since the epoch, ``address`` empty if none was found. ``status`` is
-    what a failed try stands for, 0 of one that was answered.
+    ``started_at`` is in seconds since the epoch, ``address`` the host of a target that was given by
+    name. ``status`` is what a failed try stands for, 0 of one that was answered.
     """
 
     started_at: float
@@ -53,7 +54,7 @@ class Record(NamedTuple):
     service: Service | None = None
     upstream_uri: bytes = b""
     from_upstream: bool = False
-    tries: tuple[Try, ...] = ()
+    tries: Sequence[Try] = ()
     total_ms: float = 0
     own_ms: float = 0  # until the last target was chosen, or to our answer
     upstream_ms: float = -1  # for its response head; -1 if no target was chosen

@@ -664,16 +664,17 @@ class Exchange:
             return b""
         return b"%b://%b:%d" % (b"https" if self.client.tls else b"http", host, self.client.port)
 
-    def _told_tries(self, epoch: float) -> tuple[Try, ...]:
+    def _told_tries(self, epoch: float) -> list[Try]:
         """Return the tries; ``epoch`` is what the clock of this exchange counts from."""
-        ended = [*self._failures]
+        tries = [
+            Try(epoch + chosen_at, target.address or target.host, target.port, status)
+            for target, chosen_at, status in self._failures
+        ]
         if self._from_upstream:
-            ended.append(FailedTry(self._target, self._chosen_at, 0))
-        known = self._proxy.resolver.known
-        return tuple(
-            Try(epoch + chosen_at, target.address or known(target.host) or "", target.port, status)
-            for target, chosen_at, status in ended
-        )
+            target = self._target
+            address = target.address or target.host
+            tries.append(Try(epoch + self._chosen_at, address, target.port, 0))
+        return tries
 
     def _count(self, ended_at: float) -> None:
         """Count the exchange; without a route there is no series to count it in but one."""
