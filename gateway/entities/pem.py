@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.types import (
     PrivateKeyTypes,
 )
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509 import Certificate, load_pem_x509_certificates
+from cryptography.x509 import Certificate, InvalidVersion, load_pem_x509_certificates
 
 from gateway.entities.errors import violation
 from gateway.entities.rules import AtMost, Satisfies
@@ -28,7 +28,10 @@ MOST_PEM_CHARACTERS = 131_072
 def parse_chain(pem: str) -> list[Certificate]:
     """Return the certificates in a text, at least one. Raises ValueError."""
     _require_block(pem, "CERTIFICATE-----", "a certificate")
-    return load_pem_x509_certificates(pem.encode())
+    try:
+        return load_pem_x509_certificates(pem.encode())
+    except InvalidVersion as error:
+        raise ValueError(str(error)) from None
 
 
 def parse_private_key(pem: str) -> PrivateKeyTypes:

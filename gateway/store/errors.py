@@ -77,13 +77,16 @@ class UnstorableValue(StoreError):
 
 @contextmanager
 def translated(table: Table | None = None, row: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """Raise the driver's errors as ours; ``row`` is what is written, nothing when deleting."""
+    """Raise the driver's errors as ours; ``row`` is what is written, nothing when deleting.
+
+    They are not kept as causes: they quote the row, and a traceback must not tell private keys.
+    """
     try:
         yield
     except DBAPIError as error:
-        raise translate(error.orig or error, table, row or {}) from error
+        raise translate(error.orig or error, table, row or {}) from None
     except (psycopg.Error, UnicodeError, OverflowError) as error:
-        raise translate(error, table, row or {}) from error
+        raise translate(error, table, row or {}) from None
     except (PoolTimeout, DisconnectionError, TimeoutError, OSError) as error:
         raise StoreUnavailable(f"the database does not answer: {_one_line(error)}") from error
 

@@ -92,6 +92,14 @@ def test_what_is_no_text_of_a_certificate_is_refused(cert: object, text: str):
     assert refused(CA_CERTIFICATES, {"cert": cert}) == {"cert": text}
 
 
+def test_a_version_that_does_not_exist_is_refused():
+    version_3, version_6 = b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05"
+    der = ssl.PEM_cert_to_DER_cert(CA.pem).replace(version_3, version_6)
+    assert refused(CA_CERTIFICATES, {"cert": ssl.DER_cert_to_PEM_cert(der)}) == {
+        "cert": "invalid certificate: 5 is not a valid X509 version"
+    }
+
+
 def test_a_text_that_cannot_be_read_is_refused():
     text = "invalid certificate: there is no PEM block of a certificate"
     assert refused(CA_CERTIFICATES, {"cert": "nonsense"}) == {"cert": text}
