@@ -22,6 +22,7 @@ from starlette.applications import Starlette
 
 from gateway.accept_queue import HANDSHAKE_S, accept_waiting, turn_away_newcomers
 from gateway.app_connection import AppConnection, AppLimits
+from gateway.settings import environment_variable, option_name
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +57,8 @@ def open_socket(
 
 
 def _why(name: str, host: str, port: int, error: OSError) -> str:
-    setting = f"--{name}-port or GATEWAY_{name.upper()}_PORT"
+    setting = f"{option_name(f'{name}_port')} or {environment_variable(f'{name}_port')}"
+    name = name.replace("_", " ")
     if error.errno == errno.EADDRINUSE:
         return (
             f"port {port} of the {name} listener is taken on {host}: choose another with {setting}"

@@ -1,4 +1,4 @@
-"""A node: one process, one event loop, three listeners, one snapshot. Starts and stops its parts.
+"""A node: one process, one event loop, its listeners, one snapshot. Starts and stops its parts.
 
 Start: sockets, database, first load (from the disk copy while the database is away), data plane,
 listeners, sync, heartbeat. Stop is the reverse: the node is no longer ready, balancers get time to
@@ -15,7 +15,6 @@ import signal
 import sys
 from collections.abc import Coroutine
 from datetime import UTC, datetime
-from functools import partial
 from socket import socket
 from typing import Any
 from uuid import uuid4
@@ -35,7 +34,7 @@ from gateway.logs import configure_logs
 from gateway.metrics.apply import ApplyMetrics
 from gateway.metrics.exposition import Exposition
 from gateway.metrics.traffic import TrafficMetrics
-from gateway.proxy.downstream import DownstreamConnection
+from gateway.proxy.arrival import connection_factory
 from gateway.proxy.proxy import Proxy
 from gateway.settings import NodeSettings, Role, SettingError, named
 from gateway.snapshot import SnapshotApplier
@@ -51,6 +50,7 @@ from gateway.sync.registry import StrategyError, create_strategy
 from gateway.sync.source import Source
 from gateway.sync.status import SyncStatus
 
+_PROXY_LISTENERS = ("proxy", "proxy_tls")
 _OTHER_BACKLOG = 128
 _FAREWELL_S = 1.0
 """How long a stopping node tries to take itself out of the cluster's list."""
@@ -125,7 +125,7 @@ class Node:
         self._pulse = Pulse(self._registry, self)
         self._sockets: dict[str, socket] = {}
         self._listeners: list[Listener] = []
-        self._proxy_listener: Listener | None = None
+        self._proxy_listeners: list[Listener] = []
         self._tasks: list[asyncio.Task[Any]] = []
         self._stop_asked = asyncio.Event()
         self._in_a_hurry = asyncio.Event()
@@ -216,7 +216,7 @@ class Node:
 
     def connections(self) -> ConnectionCounts:
         """Return the counts of client connections at this moment."""
-        clients = set() if self._proxy_listener is None else self._proxy_listener.connections
+        clients = [c for listener in self._proxy_listeners for c in listener.connections]
         busy = sum(1 for client in clients if client.busy)
         reading = sum(1 for client in clients if client.reading_head)
         counts = self.proxy.counts
@@ -271,7 +271,7 @@ class Node:
     def _open_sockets(self) -> None:
         settings = self.settings
         for name in settings.listener_names():
-            is_proxy = name == "proxy"
+            is_proxy = name in _PROXY_LISTENERS
             self._sockets[name] = open_socket(
                 name,
                 getattr(settings, f"{name}_host"),
@@ -352,10 +352,10 @@ class Node:
         listeners = [self._make_status_listener()]
         if "admin" in self._sockets:
             listeners.append(self._make_admin_listener())
-        if "proxy" in self._sockets:
-            self._proxy_listener = self._make_proxy_listener()
-            listeners.append(self._proxy_listener)
-        return listeners
+        self._proxy_listeners = [
+            self._make_proxy_listener(name) for name in _PROXY_LISTENERS if name in self._sockets
+        ]
+        return listeners + self._proxy_listeners
 
     def _make_status_listener(self) -> Listener:
         data_planes = self._control_plane.data_planes if self._control_plane else None
@@ -374,11 +374,11 @@ class Node:
             name, self._sockets[name], app, limits, drain_s=drain_s, backlog=_OTHER_BACKLOG
         )
 
-    def _make_proxy_listener(self) -> Listener:
+    def _make_proxy_listener(self, name: str) -> Listener:
         return Listener.of_protocol(
-            "proxy",
-            self._sockets["proxy"],
-            partial(DownstreamConnection, self.proxy),
+            name,
+            self._sockets[name],
+            connection_factory(self.proxy, self.proxy.tls if name == "proxy_tls" else None),
             drain_s=self.settings.shutdown_timeout_s,
             backlog=self.settings.listen_backlog,
         )

@@ -60,6 +60,13 @@ def test_a_taken_port_is_named_with_the_way_out():
     )
 
 
+def test_the_tls_listener_is_named_like_its_settings():
+    with open_socket("proxy_tls", "127.0.0.1", 0, backlog=8) as opened:
+        port = opened.getsockname()[1]
+        with pytest.raises(ListenError, match="--proxy-tls-port or GATEWAY_PROXY_TLS_PORT"):
+            open_socket("proxy_tls", "127.0.0.1", port, backlog=8)
+
+
 def test_a_shared_port_may_be_opened_twice_but_only_by_those_who_share():
     with open_socket("proxy", "127.0.0.1", 0, shared=True, backlog=8) as first:
         first.listen(8)

@@ -17,10 +17,11 @@ from structlog.testing import capture_logs
 
 from gateway.listener import ListenError
 from gateway.node import Node, StartError
-from gateway.settings import NodeSettings
+from gateway.settings import NodeSettings, SettingError
 from gateway.status.facts import ConnectionCounts
 from gateway.store.store import Store
 from gateway.sync.registry import StrategyError
+from tests.proxy.certificates import any_server
 from tests.scenarios.nodes import DEADLINE_S, until
 
 GET = b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -156,3 +157,33 @@ async def test_it_knows_what_its_clients_are_doing(settings: NodeSettings) -> No
         for _, writer in streams:
             writer.close()
         await until(all_have_gone)
+
+
+async def test_it_serves_tls_beside_plain_http(settings: NodeSettings) -> None:
+    settings = settings.model_copy(update={"proxy_tls_port": 0})
+    async with running(settings) as node:
+
+        async def both_have_gone() -> bool:
+            return not node.connections().active
+
+        plain = await connect(node.identity.proxy_address)
+        host, port = node._address("proxy_tls").rsplit(":", 1)
+        secured = await asyncio.open_connection(host, port, ssl=any_server(), server_hostname="")
+        for reader, writer in (plain, secured):
+            writer.write(GET)
+            assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 404 ")
+        assert node.connections() == ConnectionCounts(
+            accepted=2, handled=2, active=2, reading=0, writing=0, waiting=2, total_requests=2
+        )
+        for _, writer in (plain, secured):
+            writer.close()
+            await writer.wait_closed()
+        await until(both_have_gone)
+
+
+async def test_a_certificate_of_no_use_is_found_before_anything_starts(
+    settings: NodeSettings,
+) -> None:
+    update = {"proxy_tls_port": 0, "proxy_tls_cert": "/nowhere", "proxy_tls_cert_key": "/nowhere"}
+    with pytest.raises(SettingError, match=r"GATEWAY_PROXY_TLS_CERT.*: /nowhere cannot be read"):
+        Node(settings.model_copy(update=update))

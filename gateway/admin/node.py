@@ -89,21 +89,28 @@ class NodeResource:
 
 def configuration(settings: NodeSettings) -> dict[str, Any]:
     """Return all settings, secrets as asterisks, and what Kong's clients look for among them."""
-    own = settings.model_dump(mode="json")
-    listeners = {
-        f"{name}_listeners": [_listener(own[f"{name}_host"], own[f"{name}_port"])]
-        for name in ("proxy", "admin", "status")
-    }
+    names = settings.listener_names()
     return {
-        **own,
-        **listeners,
+        **settings.model_dump(mode="json"),
+        "proxy_listeners": [
+            _listener(settings, name) for name in ("proxy", "proxy_tls") if name in names
+        ],
+        "admin_listeners": [_listener(settings, "admin")],
+        "status_listeners": [_listener(settings, "status")],
         "stream_listeners": [],
         "database": "postgres",
     }
 
 
-def _listener(host: str, port: int) -> dict[str, Any]:
-    return {"listener": f"{host}:{port}", "ip": host, "port": port, "ssl": False, "http2": False}
+def _listener(settings: NodeSettings, name: str) -> dict[str, Any]:
+    host, port = getattr(settings, f"{name}_host"), getattr(settings, f"{name}_port")
+    return {
+        "listener": f"{host}:{port}",
+        "ip": host,
+        "port": port,
+        "ssl": name == "proxy_tls",
+        "http2": False,
+    }
 
 
 def _node(row: NodeRow, view: ClusterView, alive_s: float) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class NodeIdentity:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionCounts:
-    """Client connections of the proxy listener, as nginx's stub status names them."""
+    """Client connections of the proxy listeners, as nginx's stub status names them."""
 
     accepted: int
     handled: int

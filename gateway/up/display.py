@@ -59,17 +59,15 @@ class LineDisplay:
         for node in nodes:
             if self._states.get(node.name) != node.state:
                 self._states[node.name] = node.state
-                proxy, admin, status = node.ports
-                self.tell(
-                    f"{node.name} is {node.state} (proxy {proxy}, admin {admin}, status {status})"
-                )
+                ports = ", ".join(f"{_title(name)} {port}" for name, port in node.ports.items())
+                self.tell(f"{node.name} is {node.state} ({ports})")
 
     def close(self) -> None:
         """Nothing to restore."""
 
 
 class TableDisplay:
-    """A table that is redrawn in place, the last events, and three lines to try."""
+    """A table that is redrawn in place, the last events, and some lines to try."""
 
     def __init__(self, console: Console, curl_lines: Sequence[str]) -> None:
         self._curl_lines = curl_lines
@@ -105,16 +103,15 @@ class TableDisplay:
 
 
 def _table(nodes: Sequence[NodeView]) -> Table:
-    table = Table(
-        "node", "proxy", "admin", "status", "state", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
+    listeners = map(_title, nodes[0].ports)
+    table = Table("node", *listeners, "state", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("version", "lag", "requests/s", "restarts"):
         table.add_column(heading, justify="right", no_wrap=True)
     for node in nodes:
         color = "green" if node.state == "ready" else "yellow"
         table.add_row(
             escape(node.name),
-            *map(str, node.ports),
+            *map(str, node.ports.values()),
             f"[{color}]{escape(node.state)}[/]",
             _number(node.applied_version),
             _number(node.lag),
@@ -122,6 +119,10 @@ def _table(nodes: Sequence[NodeView]) -> Table:
             str(node.restarts or ""),
         )
     return table
+
+
+def _title(listener: str) -> str:
+    return listener.replace("_", " ")
 
 
 def _number(value: int | None) -> str:

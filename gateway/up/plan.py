@@ -1,7 +1,7 @@
 """What will run where: pure arithmetic from the settings of `gateway up` to those of each process.
 
-Node k (from 0) listens on each base port + 10·k; with a shared proxy port only the Admin API and
-the status listener move.
+Node k (from 0) listens on each base port + 10·k; with shared proxy ports only the Admin API and the
+status listener move.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ from gateway.settings import NodeSettings, UpSettings, environment_variable, nam
 from gateway.up.errors import StartError
 
 PORT_STEP = 10
-LISTENERS = {"proxy": "proxy listener", "admin": "Admin API", "status": "status listener"}
+LISTENERS = {
+    "proxy": "proxy listener",
+    "proxy_tls": "TLS proxy listener",
+    "admin": "Admin API",
+    "status": "status listener",
+}
+PROXY_LISTENERS = frozenset({"proxy", "proxy_tls"})
 # A cluster stops within 5 s, whatever a single node would allow its in-flight requests; there is no
 # other node that a balancer could turn to.
 NODE_SHUTDOWN_TIMEOUT_S = 1.0
@@ -41,13 +47,16 @@ def node_settings(settings: UpSettings, database_url: SecretStr) -> list[NodeSet
     `SettingError` for what is wrong there.
     """
     shared = {name: getattr(settings, name) for name in _SHARED}
+    proxy_step = 0 if settings.shared_proxy_port else PORT_STEP
+    tls_port = settings.proxy_tls_port
     return [
         read_settings(
             NodeSettings,
             **shared,
             node_name=f"node-{k + 1}",
             database_url=database_url,
-            proxy_port=settings.proxy_port + (0 if settings.shared_proxy_port else PORT_STEP * k),
+            proxy_port=settings.proxy_port + proxy_step * k,
+            proxy_tls_port=None if tls_port is None else tls_port + proxy_step * k,
             admin_port=settings.admin_port + PORT_STEP * k,
             status_port=settings.status_port + PORT_STEP * k,
             snapshot_dir=str(settings.data_dir / "snapshots"),
@@ -83,7 +92,8 @@ def listeners(settings: UpSettings, nodes: list[NodeSettings]) -> list[Listener]
 def _listeners(settings: UpSettings, nodes: list[NodeSettings]) -> Iterator[Listener]:
     for k, node in enumerate(nodes):
         for name, title in LISTENERS.items():
-            if name == "proxy" and k > 0 and settings.shared_proxy_port:
+            is_of_all = settings.shared_proxy_port and name in PROXY_LISTENERS
+            if name not in node.listener_names() or (is_of_all and k > 0):
                 continue
             host, port = getattr(node, f"{name}_host"), getattr(node, f"{name}_port")
             yield Listener(host, port, f"{title} of {node.node_name}", f"{name}_port")

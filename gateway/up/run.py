@@ -46,15 +46,19 @@ def run_up(settings: UpSettings) -> int:
 
 
 def curl_lines(settings: UpSettings, nodes: Sequence[NodeSettings]) -> list[str]:
-    """Return three lines to try on the running cluster."""
+    """Return some lines to try on the running cluster."""
     first, last = nodes[0], nodes[-1]
     proxy = base_url(last.proxy_host, last.proxy_port)
     admin = base_url(first.admin_host, first.admin_port)
-    return [
+    lines = [
         f"curl -i {proxy}{DEMO_PATH}" if settings.demo else f"curl -s {admin}/services",
         f"curl -s {admin}/cluster",
         f"curl -s {base_url(first.status_host, first.status_port)}/metrics",
     ]
+    if settings.demo and last.proxy_tls_port is not None:
+        proxy_tls = base_url(last.proxy_tls_host, last.proxy_tls_port, "https")
+        lines.insert(1, f"curl -ik {proxy_tls}{DEMO_PATH}")
+    return lines
 
 
 async def _until_stopped(settings: UpSettings, display: Display) -> int:

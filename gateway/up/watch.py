@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ class NodeView:
     """One line of the table."""
 
     name: str
-    ports: tuple[int, int, int]
+    ports: Mapping[str, int]  # by listener
     state: str
     applied_version: int | None = None
     lag: int | None = None
@@ -86,7 +86,7 @@ class _Watcher:
         applied = answer.get("sync", {}).get("applied_version")
         return NodeView(
             name=node.node_name,
-            ports=(node.proxy_port, node.admin_port, node.status_port),
+            ports={name: getattr(node, f"{name}_port") for name in node.listener_names()},
             state=self._state(child, answer),
             applied_version=applied,
             lag=None if applied is None else newest - applied,
@@ -116,10 +116,10 @@ class _Watcher:
         return (now.total_requests - before.total_requests) / (now.at_s - before.at_s)
 
 
-def base_url(host: str, port: int) -> str:
+def base_url(host: str, port: int, scheme: str = "http") -> str:
     """Return where this machine reaches a listener; a wildcard address is reached by loopback."""
     reached = _WILDCARDS.get(host, host)
-    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
+    return f"{scheme}://[{reached}]:{port}" if ":" in reached else f"{scheme}://{reached}:{port}"
 
 
 def _seen_version(answer: dict[str, Any]) -> int:

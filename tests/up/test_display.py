@@ -11,7 +11,8 @@ from gateway.up.display import LineDisplay, TableDisplay, open_display
 from gateway.up.watch import NodeView
 
 CURL = ["curl one", "curl two", "curl three"]
-NODE = NodeView("node-1", (8000, 8001, 8100), "ready", 7, 2, 1234.4, restarts=1)
+PORTS = {"proxy": 8000, "admin": 8001, "status": 8100}
+NODE = NodeView("node-1", PORTS, "ready", 7, 2, 1234.4, restarts=1)
 
 
 def console(*, terminal: bool, width: int = 100) -> tuple[Console, io.StringIO]:
@@ -43,10 +44,17 @@ def test_without_a_terminal_a_node_has_a_line_when_its_state_changes() -> None:
     assert "node-1 is not answering" in second
 
 
+def test_a_tls_listener_is_shown_beside_the_plain_one() -> None:
+    node = replace(NODE, ports={"proxy": 8000, "proxy_tls": 8443, "admin": 8001, "status": 8100})
+    output, screen = console(terminal=False)
+    LineDisplay(output).show([node])
+    assert "(proxy 8000, proxy tls 8443, admin 8001, status 8100)" in screen.getvalue()
+
+
 def test_what_is_not_known_yet_is_a_dash() -> None:
     output, screen = console(terminal=True)
     display = TableDisplay(output, CURL)
-    display.show([NodeView("node-1", (1, 2, 3), "starting")])
+    display.show([NodeView("node-1", PORTS, "starting")])
     display.close()
     row = next(line for line in screen.getvalue().splitlines() if "starting" in line)
     assert row.count(" - ") == 3
@@ -55,8 +63,9 @@ def test_what_is_not_known_yet_is_a_dash() -> None:
 def test_numbers_and_headings_are_whole_on_a_narrow_terminal() -> None:
     output, screen = console(terminal=True, width=80)
     display = TableDisplay(output, CURL)
-    busy = replace(NODE, ports=(18000, 18001, 18100), state="ready, database unavailable")
+    ports = {"proxy": 18000, "proxy_tls": 18443, "admin": 18001, "status": 18100}
+    busy = replace(NODE, ports=ports, state="ready, database unavailable")
     display.show([replace(busy, applied_version=1_234_567, requests_per_s=12_345.0)])
     display.close()
-    for part in ("version", "requests/s", "restarts", "18100", "1234567", "12,345"):
+    for part in ("version", "requests/s", "restarts", "18443", "18100", "1234567", "12,345"):
         assert part in screen.getvalue()

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from gateway.settings import NodeSettings, SettingError, UpSettings
 from gateway.up.errors import StartError
 from gateway.up.plan import environment, listeners, node_settings
+from gateway.up.run import curl_lines
 
 DATABASE = SecretStr("postgresql://me:hunter2@localhost/gateway")
 
@@ -33,6 +34,32 @@ def test_a_shared_proxy_port_is_everybodys() -> None:
     assert {n.proxy_port for n in nodes} == {8000}
     assert all(n.shared_proxy_port for n in nodes)
     assert len(listeners(settings, nodes)) == 1 + 3 + 3 + 1
+
+
+def test_a_tls_proxy_port_goes_the_same_way() -> None:
+    settings = UpSettings(nodes=2, proxy_tls_port=8443)
+    nodes = node_settings(settings, DATABASE)
+    assert [node.proxy_tls_port for node in nodes] == [8443, 8453]
+    planned = {listener.port: listener.purpose for listener in listeners(settings, nodes)}
+    assert planned[8453] == "TLS proxy listener of node-2"
+    shared = UpSettings(nodes=3, proxy_tls_port=8443, shared_proxy_port=True)
+    nodes = node_settings(shared, DATABASE)
+    assert {node.proxy_tls_port for node in nodes} == {8443}
+    assert len(listeners(shared, nodes)) == 2 + 3 + 3 + 1
+
+
+def test_without_a_tls_proxy_port_there_is_no_such_listener() -> None:
+    nodes = node_settings(UpSettings(nodes=2), DATABASE)
+    assert [node.proxy_tls_port for node in nodes] == [None, None]
+
+
+def test_there_is_a_line_to_try_for_each_proxy_listener() -> None:
+    settings = UpSettings(nodes=2, proxy_tls_port=8443)
+    tries = curl_lines(settings, node_settings(settings, DATABASE))
+    assert tries[:2] == [
+        "curl -i http://127.0.0.1:8010/demo",
+        "curl -ik https://127.0.0.1:8453/demo",
+    ]
 
 
 def test_what_up_does_not_decide_comes_from_the_environment(
