@@ -124,6 +124,23 @@ class Exposition:
         )
         requests.add_metric(labels, counts.total_requests)
         yield requests
+        yield from self._connections_too_many()
+
+    def _connections_too_many(self) -> Iterator[Metric]:
+        refused = CounterMetricFamily(
+            self._prefix + "connections_refused",
+            "Client connections closed before they could send a request: a limit was reached, or "
+            "the PROXY header or the TLS handshake failed.",
+            labels=["reason"],
+        )
+        for reason, number in sorted(self._traffic.connections_refused.items()):
+            refused.add_metric([reason], number)
+        yield refused
+        yield CounterMetricFamily(
+            self._prefix + "connections_gave_way",
+            "Idle client connections closed to make room for new ones, at max_connections.",
+            value=self._traffic.connections_gave_way,
+        )
 
     def _config(self) -> Iterator[Metric]:
         sync = self._node.sync

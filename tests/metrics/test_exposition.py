@@ -190,6 +190,16 @@ async def test_connections_are_told_by_state(scraped: Scraped):
     assert {labels["node_id"] for labels, _ in samples} == {str(NODE_ID)}
 
 
+async def test_connections_that_had_to_go_are_counted(scraped: Scraped):
+    scraped.traffic.connections_refused = {"tls_handshake": 3, "max_connections": 2}
+    scraped.traffic.connections_gave_way = 4
+    assert (await scraped.samples())["gateway_connections_refused_total"] == [
+        ({"reason": "max_connections"}, 2),
+        ({"reason": "tls_handshake"}, 3),
+    ]
+    assert await scraped.value("gateway_connections_gave_way_total") == 4
+
+
 async def test_a_node_that_has_loaded_nothing_says_so(scraped: Scraped):
     samples = await scraped.samples()
     assert samples["gateway_config_version_applied"] == [({}, 0)]
