@@ -504,7 +504,7 @@ class Exchange:
             )
         )
         self._downstream.sent_head = message
-        self.egress_bytes += len(message)
+        self.egress_bytes += len(message) + len(ahead)
         tunnel = Tunnel(self, self._service, self._proxy.wheel, self._proxy.loop)
         tunnel.begin(self._downstream, connection, message + ahead)
 

@@ -13,7 +13,7 @@ from gateway.access_log import writer
 
 from .conftest import StartGateway
 from .gateway import Gateway, Tables, one_route
-from .peers import CutError, Upstream, eventually
+from .peers import ClientTls, CutError, Upstream, eventually
 from .test_answer_headers import two_targets
 
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: Shop.test:80\r\nUser-Agent: curl/8\r\n\r\n"
@@ -180,6 +180,46 @@ async def test_a_response_that_was_cut_is_told_with_what_came_of_it(
     with pytest.raises(CutError):
         await client.response()
     assert '" 200 4 "' in (await logged.lines())[0]
+
+
+async def test_a_secured_connection(start_logged: StartGateway, upstream: Upstream):
+    logged = await start_logged(one_route(upstream), proxy_tls_port=0)
+    client = await logged.connect(tls=ClientTls("shop.test"))
+    await client.ask(GET)
+    request = (await logged.record())["request"]
+    assert request["url"] == f"https://Shop.test:{logged.tls_port}/a?b=c"
+    assert request["tls"]["version"] == "TLSv1.3"
+    assert request["tls"]["cipher"].startswith("TLS_")
+    assert request["tls"]["sni"] == "shop.test"
+
+
+async def test_a_tunnel_is_told_of_when_it_has_ended(
+    start_logged: StartGateway, upstream: Upstream
+):
+    logged = await start_logged(one_route(upstream), access_log="text")
+    upstream.scripted = True
+    client = await logged.connect()
+    client.send(
+        b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    )
+    peer = await upstream.accept()
+    await peer.until(b"\r\n\r\n")
+    peer.send(
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    )
+    peer.send(b"hello")
+    assert (await client.reader.readuntil(b"hello")).startswith(b"HTTP/1.1 101 ")
+    await peer.close()
+    await client.close()
+    assert '"GET /chat HTTP/1.1" 101 5 "' in (await logged.lines())[0]
+
+
+async def test_the_client_is_who_a_trusted_proxy_says_it_is(
+    start_logged: StartGateway, upstream: Upstream
+):
+    logged = await start_logged(one_route(upstream), trusted_ips="127.0.0.1")
+    await logged.ask(b"GET / HTTP/1.1\r\nHost: a\r\nX-Real-IP: 192.0.2.7\r\n\r\n")
+    assert (await logged.record())["client_ip"] == "192.0.2.7"
 
 
 # -- what could not be read
