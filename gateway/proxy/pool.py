@@ -10,7 +10,7 @@ from gateway.proxy.deadlines import DeadlineWheel
 from gateway.proxy.http1 import HeadLimits
 from gateway.proxy.resolver import Resolver
 from gateway.proxy.upstream import UpstreamConnection
-from gateway.proxy.upstream_tls import TlsPeer, UntrustedError, UpstreamTls, check_depth
+from gateway.proxy.upstream_tls import TlsPeer, UntrustedError, UpstreamTls, check_depth, check_name
 from gateway.settings import NodeSettings
 from gateway.snapshot import Service, Target
 
@@ -159,6 +159,7 @@ class UpstreamPools:
                 raise ConnectError(str(error), unresolved=True) from error
         options: dict[str, Any] = {}
         if peer is not None:
+            check_name(peer.name)
             options = {
                 "ssl": await self._tls.context_of(peer.terms),
                 "server_hostname": peer.name,

@@ -23,8 +23,11 @@ from gateway.snapshot import KeyPair, Service, Snapshot
 _CONTEXTS_LIMIT = 256  # up to 1 MB each, with the system's CA certificates
 
 
+_NAME_LIMIT_BYTES = 255
+
+
 class UntrustedError(Exception):
-    """The upstream's certificate is not to be trusted."""
+    """The upstream could not be, or is not, known for what it should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,19 @@ class UpstreamTls:
         if len(self._contexts) > _CONTEXTS_LIMIT:
             self._contexts.popitem(last=False)
         return context
+
+
+def check_name(name: str) -> None:
+    """Raise UntrustedError for a name that `ssl` could not ask for, before it is too late.
+
+    It would find out when the connection is made, and the event loops then leave that open.
+    """
+    try:
+        size = len(name.encode("idna"))
+    except UnicodeError:
+        size = 0
+    if not 0 < size <= _NAME_LIMIT_BYTES:
+        raise UntrustedError(f"'{name[:_NAME_LIMIT_BYTES]}' is no server name")
 
 
 @lru_cache(maxsize=4096)

@@ -43,8 +43,8 @@ class Authority:
             above = above.issuer
         return KeyPair(chain, pem_of_key(key))
 
-    def client_context(self, pair: KeyPair | None = None) -> ssl.SSLContext:
-        """What a client that trusts this CA alone connects with, showing ``pair`` when asked."""
+    def client_context(self) -> ssl.SSLContext:
+        """What a client that trusts this CA alone connects with."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cadata=self.pem)
         return context

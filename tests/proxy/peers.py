@@ -269,11 +269,13 @@ class Upstream:
         self._accepted: asyncio.Queue[UpstreamPeer] = asyncio.Queue()
         self._answering: set[asyncio.Task[None]] = set()
 
-    async def start(self, *, receive_buffer: int | None = None) -> None:
+    async def start(
+        self, *, receive_buffer: int | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
         listening = socket.create_server(("127.0.0.1", 0))
         if receive_buffer is not None:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self._server = await asyncio.start_server(self._serve, sock=listening, limit=4096)
+        self._server = await asyncio.start_server(self._serve, sock=listening, limit=4096, ssl=tls)
         self.port: int = listening.getsockname()[1]
 
     async def stop(self) -> None:
