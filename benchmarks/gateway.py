@@ -15,24 +15,29 @@ import httpx
 import psycopg
 
 from benchmarks.processes import Pinned, free_port
+from benchmarks.tls import Identity
 from gateway.store.embedded import EmbeddedPostgres
 
 CHURN_INTERVAL_S = 0.5
-APPLY_TIMEOUT_S = 60.0
-# One statement, one version: copies of the route `plain`, each with its own name and path.
+APPLY_TIMEOUT_S = 300.0
+# One statement, one version: copies of the route `plain`, each with its own name and path. The
+# triggers log each of them, so that a node gets them as it gets any other change.
 _FILL = """
     INSERT INTO routes
     SELECT (jsonb_populate_record(plain, jsonb_build_object(
         'id', gen_random_uuid(), 'name', 'r-' || n, 'paths', jsonb_build_array('/r/' || n)))).*
-    FROM routes plain, generate_series(0, %s - 1) n WHERE plain.name = 'plain'
+    FROM routes plain, generate_series(%s, %s - 1) n WHERE plain.name = 'plain'
 """
 
 
 class Gateway:
-    """A node, its database, one service, and the route `/`."""
+    """A node, its database, the route `/` and the route `/ws`, over HTTP and over TLS."""
 
-    def __init__(self, core: int, home: Path) -> None:
-        self.port, self._admin_port, self._status_port = free_port(), free_port(), free_port()
+    def __init__(self, core: int, home: Path, identity: Identity) -> None:
+        self.port, self.tls_port = free_port(), free_port()
+        self._admin_port, self._status_port = free_port(), free_port()
+        self._route_count = 0
+        self._identity = identity
         self._core = core
         self._log = home / "node.log"
         self._snapshots = home / "snapshots"
@@ -41,15 +46,17 @@ class Gateway:
         self._admin = httpx.Client(base_url=admin_url, timeout=10, trust_env=False)
         self._servers = ExitStack()
 
-    def start(self, upstream: int) -> Pinned:
-        """Start everything with the route `/` to the upstream's port; return the node."""
+    def start(self, upstream: int, echo: int) -> Pinned:
+        """Start everything with routes to the ports of both upstreams; return the node."""
         self._servers.callback(self._postgres.stop)
         environment = self._environment(self._postgres.start())
         self._run("migrations", environment, "db", "upgrade").wait()
         node = self._run("gateway", environment, "node")
         self._servers.callback(node.stop)
         node.wait_for_port(self._admin_port)
-        self._create_plain_route(upstream)
+        self._create_route("plain", "/", upstream)
+        self._create_route("websocket", "/ws", echo)
+        self._wait_for_apply()
         return node
 
     def stop(self) -> None:
@@ -58,9 +65,10 @@ class Gateway:
         self._servers.close()
 
     def fill(self, count: int) -> None:
-        """Add `count` routes with the paths /r/0, /r/1, … and wait until they are served."""
+        """Have `count` routes with the paths /r/0, /r/1, …; wait until they are served."""
         with psycopg.connect(self._postgres.url()) as connection:
-            connection.execute(_FILL, [count])
+            connection.execute(_FILL, [self._route_count, count])
+        self._route_count = max(self._route_count, count)
         self._wait_for_apply()
 
     @contextmanager
@@ -99,18 +107,21 @@ class Gateway:
         return inherited | {
             "GATEWAY_DATABASE_URL": database_url,
             "GATEWAY_PROXY_PORT": str(self.port),
+            "GATEWAY_PROXY_TLS_PORT": str(self.tls_port),
+            "GATEWAY_PROXY_TLS_CERT": str(self._identity.certificate),
+            "GATEWAY_PROXY_TLS_CERT_KEY": str(self._identity.key),
             "GATEWAY_ADMIN_PORT": str(self._admin_port),
             "GATEWAY_STATUS_PORT": str(self._status_port),
             "GATEWAY_SNAPSHOT_DIR": str(self._snapshots),
+            "GATEWAY_SYNC_TIMEOUT_S": f"{APPLY_TIMEOUT_S:g}",  # routes come in one large change
             "GATEWAY_LOG_LEVEL": "warning",
         }
 
-    def _create_plain_route(self, upstream: int) -> None:
+    def _create_route(self, name: str, path: str, upstream: int) -> None:
         service = {"host": "127.0.0.1", "port": upstream}
-        self._admin.put("/services/bench", json=service).raise_for_status()
-        route = {"paths": ["/"], "strip_path": False}
-        self._admin.put("/services/bench/routes/plain", json=route).raise_for_status()
-        self._wait_for_apply()
+        self._admin.put(f"/services/{name}", json=service).raise_for_status()
+        route = {"paths": [path], "strip_path": False}
+        self._admin.put(f"/services/{name}/routes/{name}", json=route).raise_for_status()
 
     def _wait_for_apply(self) -> None:
         with psycopg.connect(self._postgres.url()) as connection:

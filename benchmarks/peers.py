@@ -9,26 +9,49 @@ import importlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from benchmarks.load import CONNECTIONS
 from benchmarks.processes import Pinned, free_port
+from benchmarks.tls import Identity
 from benchmarks.upstream import start_nginx
 
-Start = Callable[[int, Path, int], tuple[Pinned, int]]
-"""Starts a peer on a core, in a directory, before the upstream's port; gives it and its port."""
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A running proxy and where it listens; the yardstick does for TLS as well."""
+
+    name: str
+    server: Pinned
+    port: int
+    tls_port: int = 0
+
+
+Start = Callable[[int, Path, int], Peer]
+"""Starts a peer on a core, in a directory, before the upstream's port."""
 
 _NGINX = """
     upstream bench {{ server 127.0.0.1:{upstream}; keepalive {connections};
                       keepalive_requests 1000000000; }}
     server {{
         listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{tls_port} ssl backlog=4096;
+        ssl_certificate {identity.certificate};
+        ssl_certificate_key {identity.key};
+        ssl_protocols TLSv1.2 TLSv1.3;
+        proxy_http_version 1.1;
         location / {{
             proxy_pass http://bench;
-            proxy_http_version 1.1;
             proxy_set_header Connection "";
             proxy_max_temp_file_size 0;  # large bodies stream; the disk is not the subject
+            client_body_buffer_size 256k;
+        }}
+        location /ws {{
+            proxy_pass http://127.0.0.1:{echo};
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection Upgrade;
         }}
     }}
 """
@@ -49,9 +72,9 @@ listen bench
 """
 
 
-def installed_peers() -> dict[str, Start]:
+def installed_peers(identity: Identity, echo: int) -> dict[str, Start]:
     """Return the peers that this machine has, nginx first."""
-    peers: dict[str, Start] = {"nginx": start_proxy_nginx}
+    peers: dict[str, Start] = {"nginx": partial(start_proxy_nginx, identity, echo)}
     if shutil.which("haproxy"):
         peers["haproxy"] = start_haproxy
     if envoy := _envoy():
@@ -59,14 +82,21 @@ def installed_peers() -> dict[str, Start]:
     return peers
 
 
-def start_proxy_nginx(core: int, home: Path, upstream: int) -> tuple[Pinned, int]:
-    """nginx `proxy_pass` with an upstream keep-alive pool."""
-    port = free_port()
-    http = _NGINX.format(port=port, upstream=upstream, connections=CONNECTIONS)
-    return _ready(start_nginx("nginx", core, home, http), port)
+def start_proxy_nginx(identity: Identity, echo: int, core: int, home: Path, upstream: int) -> Peer:
+    """nginx `proxy_pass` with an upstream keep-alive pool, over HTTP and TLS, and a WebSocket."""
+    port, tls_port = free_port(), free_port()
+    http = _NGINX.format(
+        port=port,
+        tls_port=tls_port,
+        identity=identity,
+        upstream=upstream,
+        connections=CONNECTIONS,
+        echo=echo,
+    )
+    return _ready(start_nginx("nginx", core, home, http), port, tls_port)
 
 
-def start_haproxy(core: int, home: Path, upstream: int) -> tuple[Pinned, int]:
+def start_haproxy(core: int, home: Path, upstream: int) -> Peer:
     """HAProxy with one thread."""
     port = free_port()
     home.mkdir(parents=True)
@@ -76,7 +106,7 @@ def start_haproxy(core: int, home: Path, upstream: int) -> tuple[Pinned, int]:
     return _ready(Pinned("haproxy", core, command, home / "output.log"), port)
 
 
-def start_envoy(binary: str, core: int, home: Path, upstream: int) -> tuple[Pinned, int]:
+def start_envoy(binary: str, core: int, home: Path, upstream: int) -> Peer:
     """Envoy with one worker thread."""
     port = free_port()
     home.mkdir(parents=True)
@@ -86,9 +116,9 @@ def start_envoy(binary: str, core: int, home: Path, upstream: int) -> tuple[Pinn
     return _ready(Pinned("envoy", core, command, home / "output.log"), port)
 
 
-def _ready(server: Pinned, port: int) -> tuple[Pinned, int]:
+def _ready(server: Pinned, port: int, tls_port: int = 0) -> Peer:
     server.wait_for_port(port)
-    return server, port
+    return Peer(server.name, server, port, tls_port)
 
 
 def _envoy() -> str | None:

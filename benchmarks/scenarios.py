@@ -1,92 +1,122 @@
-"""What is measured: interleaved rounds of every contender, medians over the rounds."""
+"""What is measured: each scenario's contenders, the last one the yardstick, and its bars."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
 
-from benchmarks.load import Figures, run_load
-from benchmarks.processes import Pinned
+from benchmarks.bars import Bar
+from benchmarks.load import PLAIN, Load, Messages, Requests
+from benchmarks.measure import Contender
+from benchmarks.stage import Stage
+from benchmarks.tls import agreed
 
-WARM_UP_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """How long and how often is measured."""
-
-    round_s: float
-    rounds: int
+KB = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
-    """A server under load: where it listens and what happens beside the load."""
+class Scenario:
+    """Contenders that are measured side by side, in the order of the list `SCENARIOS`.
 
-    name: str
-    server: Pinned
-    port: int
-    route_count: int = 0
-    disturbance: Callable[[], AbstractContextManager[object]] = nullcontext
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The medians of one contender in one scenario.
-
-    `ratio` compares its requests/s with the last contender's, round by round.
+    ``contenders`` may first change the stage: routes only ever become more.
     """
 
-    contender: str
-    requests_per_s: float
-    ratio: float
-    p50_ms: float
-    p99_ms: float
-    cpu_us_per_request: float
-    rss_mb: float
-    errors: int
+    name: str
+    title: str
+    contenders: Callable[[Stage], list[Contender]]
+    bars: tuple[Bar, ...] = ()
+    takes_long: bool = False
 
 
-def measure(
-    contenders: Sequence[Contender], path: str, load_core: int, effort: Effort
-) -> list[Result]:
-    """Load each contender in turn, round after round, so that drift meets all alike."""
-    for contender in contenders:
-        _run_round(contender, path, load_core, WARM_UP_S)
-    rounds = [
-        [_run_round(contender, path, load_core, effort.round_s) for contender in contenders]
-        for _ in range(effort.rounds)
+def _against_nginx(name: str, title: str, load: Load, *bars: Bar) -> Scenario:
+    return Scenario(name, title, lambda stage: stage.pair(load), bars)
+
+
+def _plain(stage: Stage) -> list[Contender]:
+    peers = [Contender(peer.name, peer.server, peer.port) for peer in reversed(stage.peers)]
+    return [stage.gateway_under(PLAIN), *peers]
+
+
+def _over_tls(load: Requests) -> Callable[[Stage], list[Contender]]:
+    def contenders(stage: Stage) -> list[Contender]:
+        nginx = stage.peers[0]
+        ours, theirs = agreed(stage.gateway.tls_port), agreed(nginx.tls_port)
+        if ours != theirs:
+            raise RuntimeError(f"no fair comparison: {ours} with the gateway, {theirs} with nginx")
+        return [
+            Contender("gateway", stage.node, stage.gateway.tls_port, load),
+            Contender(nginx.name, nginx.server, nginx.tls_port, load),
+        ]
+
+    return contenders
+
+
+def _random_against_nginx(stage: Stage) -> list[Contender]:
+    stage.gateway.fill(10_000)
+    return stage.pair(Requests(route_count=10_000))
+
+
+def _churn(stage: Stage) -> list[Contender]:
+    stage.gateway.fill(10_000)
+    load = Requests(route_count=10_000)
+    node, port = stage.node, stage.gateway.port
+    churn = Contender("churn", node, port, load, lambda: stage.gateway.churn(10_000))
+    return [churn, stage.gateway_under(load, "quiet")]
+
+
+def _random_against_one(stage: Stage) -> list[Contender]:
+    stage.gateway.fill(100_000)
+    return [
+        stage.gateway_under(Requests(route_count=100_000), "at random"),
+        stage.gateway_under(Requests(path="/r/50000"), "always one"),
     ]
-    own = list(zip(*rounds, strict=True))
-    return [_result(contender, own[i], own[-1]) for i, contender in enumerate(contenders)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Round:
-    figures: Figures
-    cpu_s: float
-
-
-def _run_round(contender: Contender, path: str, load_core: int, duration_s: float) -> _Round:
-    url = f"http://127.0.0.1:{contender.port}{path}"
-    with contender.disturbance():
-        before = contender.server.cpu_s()
-        figures = run_load(load_core, url, duration_s, contender.route_count)
-        return _Round(figures, contender.server.cpu_s() - before)
-
-
-def _result(contender: Contender, rounds: Sequence[_Round], baseline: Sequence[_Round]) -> Result:
-    figures = [r.figures for r in rounds]
-    pairs = zip(figures, (r.figures for r in baseline), strict=True)
-    return Result(
-        contender=contender.name,
-        requests_per_s=median(f.requests_per_s for f in figures),
-        ratio=median(f.requests_per_s / other.requests_per_s for f, other in pairs),
-        p50_ms=median(f.p50_ms for f in figures),
-        p99_ms=median(f.p99_ms for f in figures),
-        cpu_us_per_request=median(1e6 * r.cpu_s / r.figures.requests for r in rounds),
-        rss_mb=contender.server.rss_bytes() / 1e6,
-        errors=sum(f.errors for f in figures),
-    )
+SCENARIOS = (
+    Scenario(
+        "plain",
+        "One route, 100-byte body",
+        _plain,
+        (Bar("requests_per_s", 0.5), Bar("p99_ms", 2.5)),
+    ),
+    _against_nginx(
+        "own-headers",
+        "Plain, every request and response with headers of its own",
+        Requests("/own", own_headers=True),
+    ),
+    _against_nginx("close", "Plain, a connection for each request", Requests(keep_alive=False)),
+    _against_nginx("10k", "10 KB body", Requests("/10k"), Bar("requests_per_s", 0.5)),
+    _against_nginx("1m", "1 MB body", Requests("/1m"), Bar("requests_per_s", 0.65)),
+    _against_nginx("post-1k", "POST of 1 KB", Requests("/post", body_bytes=KB)),
+    _against_nginx("post-100k", "POST of 100 KB", Requests("/post", body_bytes=100 * KB)),
+    Scenario(
+        "tls",
+        "Plain over TLS, keep-alive",
+        _over_tls(Requests(tls=True)),
+        (Bar("requests_per_s", 0.4),),
+    ),
+    Scenario(
+        "tls-close",
+        "Plain over TLS, a connection and a full handshake for each request",
+        _over_tls(Requests(tls=True, keep_alive=False)),
+    ),
+    _against_nginx(
+        "websocket",
+        "WebSocket, messages of 100 bytes echoed: each counts as a request",
+        Messages("/ws"),
+    ),
+    Scenario("routes-10k", "10,000 routes at random; nginx has none", _random_against_nginx),
+    Scenario(
+        "churn",
+        "Gateway, 10,000 routes, one changed every 0.5 s",
+        _churn,
+        (Bar("p99_ms", 2.0),),
+    ),
+    Scenario(
+        "routes-100k",
+        "Gateway, 100,000 routes",
+        _random_against_one,
+        (Bar("requests_per_s", 0.8),),
+        takes_long=True,
+    ),
+)

@@ -1,7 +1,8 @@
-"""The upstream that every peer proxies to: a small nginx with three bodies."""
+"""The upstreams that every peer proxies to: a small nginx with a few answers, and an echo."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from benchmarks.processes import Pinned, free_port
@@ -33,8 +34,16 @@ _SERVER = """
         listen 127.0.0.1:{port} backlog=4096;
         root {home}/files;
         location / {{ return 200 "{body}"; }}
+        location = /own {{ add_header X-Own $request_id; return 200 "{body}"; }}
         location = /10k {{ }}
         location = /1m {{ }}
+        location = /post {{
+            client_body_buffer_size 256k;
+            mirror /read;  # for this a body is read whole before it is answered
+            error_page 405 =200 @post;  # nginx posts to no file
+        }}
+        location = /read {{ internal; return 204; }}
+        location @post {{ return 200 "{body}"; }}
     }}
 """
 
@@ -45,10 +54,20 @@ def start_upstream(core: int, home: Path) -> tuple[Pinned, int]:
     files.mkdir(parents=True)
     for name, size in FILE_SIZES.items():
         (files / name).write_bytes(b"x" * size)
+    (files / "post").touch()
     port = free_port()
     server = start_nginx(
         "upstream", core, home, _SERVER.format(port=port, home=home, body=SMALL_BODY)
     )
+    server.wait_for_port(port)
+    return server, port
+
+
+def start_echo(core: int, home: Path) -> tuple[Pinned, int]:
+    """Start what echoes WebSocket messages; return it and its port."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.websocket", "echo", str(port)]
+    server = Pinned("echo", core, command, home / "echo.log")
     server.wait_for_port(port)
     return server, port
 

@@ -57,9 +57,13 @@ class Balancer:
         self._given += 1
         node = self._ready[self._given % len(self._ready)]
         try:
-            to_node = await asyncio.open_connection("127.0.0.1", node.port("proxy"))
-            await asyncio.gather(_pipe(reader, to_node[1]), _pipe(to_node[0], writer))
+            from_node, to_node = await asyncio.open_connection("127.0.0.1", node.port("proxy"))
+            try:
+                await asyncio.gather(_pipe(reader, to_node), _pipe(from_node, writer))
+            finally:
+                to_node.close()
         finally:
+            writer.close()
             self._tasks.discard(task)
 
 
@@ -71,8 +75,9 @@ async def _is_ready(node: NodeProcess) -> bool:
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):  # to be seen by whoever waits for what does not come
+    """Pass on what comes until one side is gone; whoever misses something will complain."""
+    with suppress(OSError):
         while data := await reader.read(65_536):
             writer.write(data)
             await writer.drain()
-    writer.close()
+        writer.write_eof()
