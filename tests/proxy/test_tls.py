@@ -24,10 +24,14 @@ from gateway.proxy.failures import FailureLog
 from gateway.proxy.tls import TlsTermination, candidates
 from gateway.settings import NodeSettings, SettingError
 from gateway.snapshot import Certificate, KeyPair, Snapshot
+from tests.snapshot import rows
 
 from .certificates import Authority, any_server, name_of, new_rsa_key, pem_of_key, shown_by
-from .peers import DEADLINE_S
+from .conftest import StartGateway
+from .gateway import one_route
+from .peers import DEADLINE_S, Client, ClientTls, Upstream, eventually
 
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 CA = Authority()
 
 
@@ -429,3 +433,93 @@ def test_files_of_no_use_are_named_with_their_setting(tmp_path: Path) -> None:
 def test_ciphers_of_no_use_are_named() -> None:
     with pytest.raises(SettingError, match=r"--tls-ciphers .* knows no cipher of 'ROT13'"):
         Server(tls_ciphers="ROT13")
+
+
+# -- through the proxy
+
+
+@pytest.mark.both_loops
+async def test_rows_are_served_and_replaced_under_open_connections(
+    start_gateway: StartGateway, upstream: Upstream
+) -> None:
+    first = rows.certificate(CA.issue("first"))
+    named = {"certificates": [first], "snis": [rows.sni("a.test", first)]}
+    gateway = await start_gateway(one_route(upstream) | named, proxy_tls_port=0)
+
+    async def connect() -> tuple[Client, str]:
+        client = await gateway.connect(tls=ClientTls("a.test", context=any_server()))
+        return client, name_of(shown_by(client.writer.get_extra_info("ssl_object")))
+
+    before, name = await connect()
+    assert name == "first"
+    await gateway.change(
+        {"certificates": [rows.certificate(CA.issue("next"), id=str(first["id"]))]}
+    )
+    assert (await connect())[1] == "next"
+    await gateway.change({}, deleted={"snis": [named["snis"][0]["id"]]})
+    after, name = await connect()
+    assert name == "localhost"
+    for client in (before, after):
+        assert (await client.ask(GET)).status == 200
+
+
+async def test_routes_for_https_are_found_by_the_server_name(
+    start_gateway: StartGateway, upstream: Upstream
+) -> None:
+    tables = one_route(upstream, protocols=["https"], snis=["a.test"], paths=None)
+    gateway = await start_gateway(tables, proxy_tls_port=0)
+
+    async def status(name: str) -> int:
+        client = await gateway.connect(tls=ClientTls(name, context=any_server()))
+        return (await client.ask(GET)).status
+
+    assert await status("a.test") == 200
+    assert await status("A.test") == 404
+    assert await status("b.test") == 404
+
+
+@pytest.mark.parametrize("code", [301, 302, 307, 308])
+async def test_a_redirect_to_https_ends_there(
+    start_gateway: StartGateway, upstream: Upstream, code: int
+) -> None:
+    tables = one_route(upstream, protocols=["https"], https_redirect_status_code=code)
+    gateway = await start_gateway(tables, proxy_tls_port=0)
+    request = b"GET /orders?page=2 HTTP/1.1\r\nHost: a.test:8000\r\n\r\n"
+    redirected = await gateway.ask(request)
+    assert (redirected.status, redirected["Location"]) == (code, "https://a.test/orders?page=2")
+    client = await gateway.connect(tls=ClientTls("a.test", context=any_server()))
+    response = await client.ask(request)
+    assert response.status == 200
+    assert response["Via"].startswith("1.1 ")
+    (forwarded,) = upstream.requests
+    assert forwarded["X-Forwarded-Proto"] == "https"
+    assert forwarded["X-Forwarded-Port"] == str(gateway.tls_port)
+    assert forwarded["X-Forwarded-Host"] == "a.test"
+
+
+@pytest.mark.both_loops
+async def test_large_bodies_go_both_ways(start_gateway: StartGateway, upstream: Upstream) -> None:
+    body = bytes(range(256)) * 8192  # 2 MiB
+    upstream.answer = lambda request: (
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(request.body) + request.body
+    )
+    gateway = await start_gateway(one_route(upstream), proxy_tls_port=0)
+    client = await gateway.connect(tls=ClientTls("a.test", context=any_server()))
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    assert (await client.response("POST")).body == body
+
+
+@pytest.mark.both_loops
+async def test_a_client_that_ends_its_side_ends_the_connection(
+    start_gateway: StartGateway, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream.scripted = True
+    gateway = await start_gateway(one_route(upstream), proxy_tls_port=0)
+    client = await gateway.connect(tls=ClientTls("a.test", context=any_server()))
+    client.send(GET)
+    peer = await upstream.accept()
+    await peer.request()
+    client.writer.close()
+    assert await peer.closed()
+    await eventually(lambda: not gateway.connections)
+    assert caplog.records == []
