@@ -84,6 +84,11 @@ BAD_ROWS = [
     target("host", target="':80'"),
     target("weight", target="'a.test:1'", weight="-1"),
     BadRow("upstreams", {"name": "'bad'", "host_header": "E'a\\nX-Injected: yes'"}, "host"),
+    service("tls_verify_depth", tls_verify_depth="65"),
+    service("ca_certificates", ca_certificates="'{NULL}'"),
+    service("ca_certificates", ca_certificates="'{root}'"),
+    BadRow("certificates", {"cert": "'garbage'", "key": "'garbage'"}, "PEM block of a certificate"),
+    BadRow("ca_certificates", {"cert": "'garbage'"}, "PEM block of a certificate"),
 ]
 
 
@@ -146,9 +151,12 @@ async def test_a_node_starts_on_bad_rows_and_takes_back_those_that_are_mended(
         "UPDATE routes SET paths = '{/mended}', headers = NULL, hosts = NULL, methods = NULL, "
         "protocols = '{http}', created_at = now(), https_redirect_status_code = 426, "
         "service_id = (SELECT id FROM services WHERE name = 'orders') WHERE name IS NULL",
-        "UPDATE services SET protocol = 'http', host = 'a.test', port = 80 WHERE name IS NULL",
+        "UPDATE services SET protocol = 'http', host = 'a.test', port = 80, "
+        "tls_verify_depth = NULL, ca_certificates = NULL WHERE name IS NULL",
         "DELETE FROM targets WHERE target LIKE 'a.test%' OR target IN (':80', 'garbage')",
         "DELETE FROM upstreams WHERE name = 'bad'",
+        "DELETE FROM certificates",
+        "DELETE FROM ca_certificates",
     )
     for each in (node, late):
         await each.reaches(await newest_version(database_url))

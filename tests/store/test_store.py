@@ -26,6 +26,7 @@ from gateway.store.errors import (
     UnstorableValue,
 )
 from gateway.store.store import Heartbeat, Store
+from gateway.store.transactions import Having
 from tests.store.rows import route, service, target, upstream
 
 
@@ -72,6 +73,20 @@ async def test_find_compares_all_columns_and_none_with_null(store: Store) -> Non
         assert found is not None
         assert found["id"] == sought["id"]
         assert await tx.find("targets", where | {"target": "b.test:80"}) is None
+
+
+async def test_a_condition_may_allow_several_values_or_ask_for_an_element(store: Store) -> None:
+    for name, tags in (("a", ["x", "y"]), ("b", ["y"]), ("c", None)):
+        await insert(store, "services", service(name=name, tags=tags))
+
+    async def found(**where: Any) -> set[str]:
+        async with store.read() as tx:
+            return {row["name"] for row in await tx.page("services", size=10, where=where)}
+
+    assert await found(name=("a", "c", "d")) == {"a", "c"}
+    assert await found(name=()) == set()
+    assert await found(tags=Having("y")) == {"a", "b"}
+    assert await found(tags=Having("x"), name=("b",)) == set()
 
 
 async def test_pages_go_through_all_entities_once_in_the_order_of_ids(store: Store) -> None:
