@@ -349,6 +349,27 @@ async def test_draining_does_not_wait_for_ever(start_served: StartServed, upstre
     assert [(log["event"], log["number"]) for log in logs] == [("connections are cut", 1)]
 
 
+async def test_a_tunnel_lives_until_it_is_cut(served: Served, upstream: Upstream):
+    upstream.scripted = True
+    client = await served.connect()
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: talk\r\n\r\n")
+    peer = await upstream.accept()
+    await peer.until(b"\r\n\r\n")
+    switching = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: talk\r\n\r\n"
+    peer.send(switching)
+    await client.reader.readuntil(b"\r\n\r\n")
+    stopping = asyncio.create_task(served.stop())
+    await served.has_closed()
+    client.send(b"still there?")
+    assert await peer.until(b"?")
+    peer.send(b"yes")
+    assert await client.reader.readexactly(3) == b"yes"
+    served.listener.hurry()
+    assert await client.closed()
+    assert await peer.closed()
+    await stopping
+
+
 async def test_a_stop_in_a_hurry_waits_for_nobody(served: Served, upstream: Upstream):
     client, _ = await begun(served, upstream)
     stopping = asyncio.create_task(served.stop())
