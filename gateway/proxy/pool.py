@@ -40,12 +40,20 @@ PoolKey = tuple[str, int, TlsPeer | None]
 """Address, port, and with TLS who is expected on which terms: what makes two connections alike."""
 
 
+_POOLS_LIMIT = 4096
+"""How many pools may keep connections: with ``preserve_host``, clients choose the names in keys."""
+
+
 class Pool:
-    """The connections to one address; the idle one used last is taken first, so the rest age."""
+    """The connections to one address; the idle one used last is taken first, so the rest age.
 
-    __slots__ = ("idle", "opened")
+    ``size`` is how many may be idle.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("idle", "opened", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
         self.idle: dict[UpstreamConnection, None] = {}
         self.opened = 0
 
@@ -100,18 +108,19 @@ class UpstreamPools:
 
     def release(self, connection: UpstreamConnection) -> None:
         """Keep a connection for the next request, or close it when there are enough."""
-        idle = connection.pool.idle
-        if len(idle) >= self._size:
+        pool = connection.pool
+        if len(pool.idle) >= pool.size:
             connection.close()
         else:
-            idle[connection] = None
+            pool.idle[connection] = None
 
     def opened(self, connection: UpstreamConnection) -> None:
         """Enter a connection that has just been made."""
         connection.transport.set_write_buffer_limits(high=self._buffer_limit_bytes)
         pool = self._pools.get(connection.pool_key)
         if pool is None:
-            pool = self._pools[connection.pool_key] = Pool()
+            size = self._size if len(self._pools) < _POOLS_LIMIT else 0
+            pool = self._pools[connection.pool_key] = Pool(size)
         pool.opened += 1
         connection.pool = pool
         self._open_connections.add(connection)

@@ -157,7 +157,7 @@ def check_name(name: str) -> None:
         raise UntrustedError(f"'{name[:_NAME_LIMIT_BYTES]}' is no server name")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def server_name(host_header: bytes) -> str:
     """Return who the upstream of a Host header has to be: a name, or an address without brackets.
 

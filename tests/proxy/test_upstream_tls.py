@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.entities import Row
-from gateway.proxy import upstream_tls
+from gateway.proxy import pool, upstream_tls
 from gateway.proxy.failures import FailureLog
 from gateway.proxy.key_pairs import load_pair
 from gateway.proxy.upstream_tls import TlsTerms, UpstreamTls, server_name
@@ -349,6 +349,21 @@ async def test_a_change_of_what_is_trusted_or_shown_leads_to_new_connections(
     await gateway.change({"ca_certificates": [trusted]})
     assert await status(gateway) == 200
     assert secured.clients[-1] == "second"
+
+
+async def test_clients_that_choose_names_do_not_fill_the_pools(
+    start_gateway: StartGateway, secured: SecuredUpstream, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pool, "_POOLS_LIMIT", 2)
+    tables = to(secured)
+    tables["routes"][0]["preserve_host"] = True
+    gateway = await start_gateway(tables)
+    for name in (b"a", b"b", b"c", b"d", b"b", b"d"):
+        assert await status(gateway, GET.replace(b"shop", name)) == 200
+    await eventually(lambda: _only_idle(gateway))
+    asked = [f"{name}.example" for name in "abcdd"]
+    assert secured.names == asked
+    assert gateway.idle_upstream_connections() == 2
 
 
 @pytest.mark.both_loops
