@@ -36,6 +36,7 @@ from gateway.metrics.exposition import Exposition
 from gateway.metrics.traffic import TrafficMetrics
 from gateway.open_files import allow_as_many_as_possible
 from gateway.proxy.arrival import connection_factory
+from gateway.proxy.failures import FailureLog
 from gateway.proxy.proxy import Proxy
 from gateway.settings import NodeSettings, Role, SettingError, named
 from gateway.snapshot import SnapshotApplier
@@ -70,6 +71,7 @@ _REASONS = (StartError, SettingError, ListenError, StrategyError, StoreError, Pa
 def run_node(settings: NodeSettings) -> int:
     """Run a node until SIGTERM or SIGINT; return the exit code."""
     configure_logs(settings)
+    sys.unraisablehook = FailureLog().note_unraisable
     allow_as_many_as_possible(settings)
     try:
         with asyncio.Runner(loop_factory=_new_event_loop) as runner:

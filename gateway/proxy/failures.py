@@ -6,6 +6,7 @@ second; a log that told each time would cost more than the requests.
 
 from __future__ import annotations
 
+import sys
 from time import monotonic
 
 import structlog
@@ -32,3 +33,10 @@ class FailureLog:
             self._said.clear()
         self._said[event, peer] = (now, 0)
         self._log.warning(event, reason=reason, peer=peer, unsaid=unsaid)
+
+    def note_unraisable(self, error: sys.UnraisableHookArgs) -> None:
+        """Hear of an error that Python has nobody to raise to (a `sys.unraisablehook`).
+
+        Clients can cause such by a TLS server name that is no ASCII.
+        """
+        self.note("error ignored", repr(error.exc_value), type(error.object).__name__)

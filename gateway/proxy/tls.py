@@ -69,15 +69,23 @@ class TlsTermination:
             return None
         if isinstance(connection, ClientTls):
             connection.server_name = name.encode()
+        snapshot = self._snapshot()
+        found = (snapshot.snis.get(candidate) for candidate in candidates(name))
+        id_ = next((id_ for id_ in found if id_ is not None), None)
+        if id_ is None:
+            return None
         try:
-            certificate = _certificate_for(name, self._snapshot())
-            if certificate is not None:
-                connection.context = self._context_of(certificate)
-        except (LookupError, OSError) as error:
-            reason = "it is one of the bad entities" if isinstance(error, KeyError) else str(error)
-            self._failures.note("no certificate to show", reason, name)
-            return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
+            connection.context = self._context_of(snapshot.certificates[id_])
+        except KeyError:
+            return self._refuse(id_, "it is one of the bad entities")
+        except OSError as error:
+            return self._refuse(id_, str(error))
         return None
+
+    def _refuse(self, id_: UUID, reason: str) -> int:
+        """Log that a certificate cannot be shown; return the alert that ends the handshake."""
+        self._failures.note("certificate of no use", reason, str(id_))
+        return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
 
     def _context_of(self, certificate: Certificate) -> ssl.SSLContext:
         """Return the context of a certificate, a new one for a new one. Raises OSError."""
@@ -104,18 +112,6 @@ def candidates(name: str) -> Iterator[str]:
     if dot:
         yield f"{beginning}.*"
     yield "*"
-
-
-def _certificate_for(name: str, snapshot: Snapshot) -> Certificate | None:
-    """Return the certificate of a server name, None for the default one.
-
-    Raises KeyError if the snapshot has left out the row of the chosen one.
-    """
-    for candidate in candidates(name):
-        id_ = snapshot.snis.get(candidate)
-        if id_ is not None:
-            return snapshot.certificates[id_]
-    return None
 
 
 def _base_context(settings: NodeSettings, pair: KeyPair) -> ssl.SSLContext:
