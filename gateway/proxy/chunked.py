@@ -13,13 +13,42 @@ _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t -~\x80-\xff]*)?")
 _TRAILER_LINE = re.compile(TOKEN + rb"++:[^\x00-\x08\x0a-\x1f\x7f]*+")
 
 
-class ChunkedDecoder:
-    """Takes a chunked body apart (RFC 9112 section 7.1); extensions and trailers are dropped."""
+_CHUNKS_AT_ONCE = 1024
 
-    __slots__ = ("_buffer", "_in_trailer", "_left", "_trailer_size", "finished")
+_NO_TRAILER = re.compile(
+    rb"(?i)(?:connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade"  # of one hop
+    rb"|content-(?:length|encoding|type|range)|host|max-forwards|expect|range"
+    rb"|cache-control|pragma|if-.*|age|date|expires|location|retry-after|vary|warning"
+    rb"|authorization|www-authenticate|cookie|set-cookie"
+    rb"|via|forwarded|x-forwarded-.*|x-real-ip|x-accel-.*"
+    rb"|x-(?:gateway|kong)-.*):.*"
+)
+"""Fields that must not come late: who frames, routes, authenticates or caches needs them before the
+body (RFC 9110 section 6.5.1), and what we say of the client must not be said by the client."""
+
+
+class ChunkedDecoder:
+    """Takes a chunked body apart (RFC 9112 section 7.1); extensions are dropped.
+
+    ``pending`` tells that there are more chunks at hand than are taken at once: feed it again, if
+    need be with nothing. ``trailers`` are those header lines behind the body that may travel on,
+    each led by CRLF.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_in_trailer",
+        "_left",
+        "_trailer_size",
+        "finished",
+        "pending",
+        "trailers",
+    )
 
     def __init__(self) -> None:
         self.finished = False
+        self.pending = False
+        self.trailers = b""
         self._buffer = b""
         self._left = 0  # bytes of the current chunk still to come, its CRLF included
         self._in_trailer = False
@@ -42,7 +71,8 @@ class ChunkedDecoder:
                 if not self._in_trailer:
                     position = _take_whole_chunks(data, position, pieces)
                 position, complete = self._take_line(data, position)
-            if not complete:
+            self.pending = complete and not self.finished and len(pieces) >= _CHUNKS_AT_ONCE
+            if self.pending or not complete:
                 self._buffer = data[position:]
                 return pieces, b""
         return pieces, data[position:]
@@ -94,11 +124,13 @@ class ChunkedDecoder:
         self._trailer_size += len(line)
         if self._trailer_size > _TRAILER_LIMIT or _TRAILER_LINE.fullmatch(line) is None:
             raise MessageError("malformed trailer")
+        if _NO_TRAILER.fullmatch(line) is None:
+            self.trailers += b"\r\n" + line
 
 
 def _take_whole_chunks(data: bytes, position: int, pieces: list[bytes]) -> int:
     """Take the chunks that are complete in ``data``: a body may have very many, very small ones."""
-    while (end := data.find(b"\r\n", position)) >= 0:
+    while len(pieces) < _CHUNKS_AT_ONCE and (end := data.find(b"\r\n", position)) >= 0:
         size = _chunk_size(data[position:end])
         payload = end + 2
         following = payload + size
@@ -123,3 +155,8 @@ def chunk(data: bytes) -> bytes:
 
 
 LAST_CHUNK = b"0\r\n\r\n"
+
+
+def last_chunk(trailers: bytes) -> bytes:
+    """Frame the end of a body; ``trailers`` are header lines, each led by CRLF."""
+    return b"0" + trailers + b"\r\n\r\n" if trailers else LAST_CHUNK

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.access_log import TlsFacts
-from gateway.proxy.chunked import LAST_CHUNK, ChunkedDecoder, chunk
+from gateway.proxy.chunked import ChunkedDecoder, chunk, last_chunk
 from gateway.proxy.client import Client, Peer
 from gateway.proxy.deadlines import NEVER
 from gateway.proxy.exchange import Exchange, RequestTarget
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from gateway.proxy.tunnel import TunnelEnd
 
 _LINGER_S = 2.0
+_LINGER_BYTES = 1_048_576
 _NOT_SERVED = frozenset({b"CONNECT", b"TRACE"})
 _HALF_CLOSED_S = 1.0
+_DRAINED_BYTES = 65_536
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER with no time to linger
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -47,13 +49,15 @@ class Reading(Enum):
     """What the next bytes from the client are."""
 
     HEAD = "head"
+    UNASKED = "unasked"  # the request body, but nobody has asked for it yet
     BODY = "body"
+    DRAIN = "drain"  # the rest of a request body that nobody wants any more
     AHEAD = "ahead"  # the request is complete: these bytes belong to the next one
     NOTHING = "nothing"  # the connection is about to close
 
 
 # Members looked up once: on Python 3.11 each access through the class costs as much as a call.
-_HEAD, _BODY, _AHEAD, _NOTHING = Reading
+_HEAD, _UNASKED, _BODY, _DRAIN, _AHEAD, _NOTHING = Reading
 
 
 class DownstreamConnection(asyncio.Protocol):
@@ -61,11 +65,15 @@ class DownstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_body_left",
+        "_body_min_bytes_s",
+        "_body_paused",
+        "_body_since",
         "_buffer",
         "_chunked_response",
         "_closing_after",
         "_decoder",
         "_exchange",
+        "_expects_continue",
         "_half_closed",
         "_held_back",
         "_http10",
@@ -104,6 +112,10 @@ class DownstreamConnection(asyncio.Protocol):
         # Of the current exchange:
         self._decoder: ChunkedDecoder | None = None
         self._body_left = 0
+        self._body_min_bytes_s = 0
+        self._body_paused = False  # by the exchange
+        self._body_since = 0.0
+        self._expects_continue = False
         self._chunked_response = False
         self._closing_after = False
         self._http10 = False
@@ -144,10 +156,10 @@ class DownstreamConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Keep the way back open for a moment: a client may half-close after asking, or be gone."""
-        if self._exchange is not None and self._reading is _AHEAD:
+        if self._exchange is not None and self._reading in (_AHEAD, _UNASKED):
             self._half_closed = self._closing_after = True
             self._set_deadline(_HALF_CLOSED_S)
-            return True
+            return self._transport.can_write_eof()  # TLS closes both ways
         return False
 
     def pause_writing(self) -> None:
@@ -177,8 +189,12 @@ class DownstreamConnection(asyncio.Protocol):
                     self._read_head(data)
             elif reading is _BODY and self._exchange is not None:
                 self._read_body(data, self._exchange)
-            elif reading is _AHEAD:
+            elif reading is _AHEAD or reading is _UNASKED:
                 self._read_ahead(data)
+            elif reading is _DRAIN:
+                self._drain(data)
+            else:
+                self._discard(data)
         except MessageError as error:
             self._refuse(error, self._buffer or data)
 
@@ -285,37 +301,47 @@ class DownstreamConnection(asyncio.Protocol):
         limit = self._proxy.settings.body_limit_bytes
         if limit and fields.body_length > limit:
             raise MessageError("request body too large", 413)
-        self._reading = _BODY
+        self._reading = _UNASKED
         self._body_left = fields.body_length
         self._decoder = ChunkedDecoder() if fields.body_length == CHUNKED else None
+        self._body_paused = False
+        self._expects_continue = fields.expect_continue
         exchange.start()
-        if self._exchange is not exchange:
-            return  # answered without its body
-        if fields.expect_continue and not self._buffer:
-            self._transport.write(_CONTINUE)
-        self._set_deadline(self._proxy.settings.body_timeout_s)
-        data, self._buffer = self._buffer, b""
-        if data:
-            self._read_body(data, exchange)
 
     def _read_body(self, data: bytes, exchange: Exchange) -> None:
-        self._set_deadline(self._proxy.settings.body_timeout_s)
-        if self._decoder is not None:
-            pieces, self._buffer = self._decoder.feed(data)
+        self._set_body_deadline(exchange.body_size)
+        decoder = self._decoder
+        if decoder is not None:
+            pieces, self._buffer = decoder.feed(data)
             payload = _joined(pieces)
-            ended = self._decoder.finished
+            ended = decoder.finished
+            if decoder.pending:
+                self._hold_back()
+                self._proxy.loop.call_soon(self._read_on)
         else:
             payload, self._buffer = data[: self._body_left], data[self._body_left :]
             self._body_left -= len(payload)
             ended = self._body_left == 0
         if payload:
             exchange.on_request_body(payload)
+            if self._exchange is not exchange:
+                return  # answered without the rest
         if self._body_limit_passed(exchange):
             raise MessageError("request body too large", 413)
         if ended:
             self._reading = _AHEAD
             self.deadline = NEVER
-            exchange.on_request_end()
+            exchange.on_request_end(b"" if decoder is None else decoder.trailers)
+
+    def _read_on(self) -> None:
+        """Take more of the chunks that are here already: not all at once, they may be many."""
+        if not self._body_paused and self._has_chunks():
+            self.data_received(b"")
+            if self._reading in (_BODY, _AHEAD) and not self._has_chunks():
+                self._resume()
+
+    def _has_chunks(self) -> bool:
+        return self._reading is _BODY and self._decoder is not None and self._decoder.pending
 
     def _body_limit_passed(self, exchange: Exchange) -> bool:
         limit = self._proxy.settings.body_limit_bytes
@@ -375,7 +401,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._chunked_response = True
         if (
             self._closing_after
-            or self._reading is _BODY
+            or (self._reading is not _AHEAD and not self._may_drain())
             or (self._proxy.draining and not self._buffer)  # what came ahead is answered as well
         ):
             self._closing_after = True
@@ -405,9 +431,18 @@ class DownstreamConnection(asyncio.Protocol):
             if payload:
                 parts.append(chunk(payload))
             if ended:
-                parts.append(LAST_CHUNK)
+                exchange = self._exchange
+                parts.append(last_chunk(b"" if exchange is None else exchange.response_trailers))
         else:
             parts.extend(pieces)
+
+    def send_interim(self, status_text: bytes, lines: bytes) -> int:
+        """Send the head of a 1xx response; HTTP/1.0 knows none (RFC 9110 section 15.2)."""
+        if self._http10:
+            return 0
+        message = b"HTTP/1.1 " + status_text + lines + b"\r\n\r\n"
+        self._transport.write(message)
+        return len(message)
 
     def cut_response(self) -> None:
         """Close so that the client sees an unfinished body."""
@@ -422,19 +457,44 @@ class DownstreamConnection(asyncio.Protocol):
         self._exchange = None
         if self._transport.is_closing():
             return
-        if self._reading is not _AHEAD:
-            self._linger()  # there is more to come than was read
-        elif self._closing_after:
-            if self._buffer or self._proxy.draining:
-                self._linger()  # nor had the client a reason to stop asking
+        if self._closing_after:
+            if self._reading is not _AHEAD or self._buffer or self._proxy.draining:
+                self._linger()  # there is more to come than was read, or may be
             else:
                 self._finish()
+        elif self._reading is _AHEAD:
+            self._await_next()
         else:
-            self._reading = _HEAD
-            if self._writing_paused:
-                self._hold_back()  # a client that takes no answers gets to ask no more
-            else:
-                self._await_request()
+            self._begin_to_drain()
+
+    def _await_next(self) -> None:
+        self._reading = _HEAD
+        if self._writing_paused:
+            self._hold_back()  # a client that takes no answers gets to ask no more
+        else:
+            self._await_request()
+
+    def _may_drain(self) -> bool:
+        """Tell whether it is cheaper to read the rest of a request than to connect anew.
+
+        A client that still waits for our 100 may send its body or not: nobody could tell what
+        comes next for the next request.
+        """
+        return 0 <= self._body_left <= _DRAINED_BYTES and not self._expects_continue
+
+    def _begin_to_drain(self) -> None:
+        self._reading = _DRAIN
+        self._set_deadline(self._proxy.settings.body_timeout_s)
+        self._resume()
+        data, self._buffer = self._buffer, b""
+        self._drain(data)
+
+    def _drain(self, data: bytes) -> None:
+        left = self._body_left
+        self._body_left -= min(left, len(data))
+        if not self._body_left:
+            self._buffer = data[left:]
+            self._await_next()
 
     def leave_to(self, end: TunnelEnd) -> bytes:
         """Let ``end`` have the transport; return what the client has sent ahead."""
@@ -446,16 +506,38 @@ class DownstreamConnection(asyncio.Protocol):
         ahead, self._buffer = self._buffer, b""
         return ahead
 
+    def read_body(self, min_bytes_s: int) -> None:
+        """Let the request body come for the first time, and tell a client that waits for it.
+
+        One that comes slower than ``min_bytes_s`` on average is given up; 0 means no limit.
+        """
+        self._reading = _BODY
+        self._body_min_bytes_s = min_bytes_s
+        self._body_since = self._proxy.loop.time()
+        self._set_body_deadline(0)
+        data, self._buffer = self._buffer, b""
+        if self._expects_continue and not data:
+            self._transport.write(_CONTINUE)
+        self._expects_continue = False
+        self._resume()
+        if data:
+            self.data_received(data)
+
     def pause_body(self) -> None:
         """Hold the request body back."""
+        self._body_paused = True
         self._hold_back()
         self.deadline = NEVER
 
     def resume_body(self) -> None:
-        """Let the request body come."""
-        self._resume()
-        if self._reading is _BODY:
-            self._set_deadline(self._proxy.settings.body_timeout_s)
+        """Let more of the request body come."""
+        self._body_paused = False
+        if self._reading is _BODY and self._exchange is not None:
+            self._set_body_deadline(self._exchange.body_size)
+        if self._has_chunks():
+            self._proxy.loop.call_soon(self._read_on)
+        else:
+            self._resume()
 
     # -- closing and holding back
 
@@ -485,11 +567,18 @@ class DownstreamConnection(asyncio.Protocol):
         """Say no more, but read on for a moment: closing with unread bytes would reset the
         connection and could destroy the answer on its way (RFC 9112 section 9.6)."""
         self._reading = _NOTHING
+        self._body_left = _LINGER_BYTES
         self._resume()
         if self._transport.can_write_eof():
             self._transport.write_eof()
         body_timeout_s = self._proxy.settings.body_timeout_s
         self._set_deadline(body_timeout_s if self._writing_paused else _LINGER_S)
+
+    def _discard(self, data: bytes) -> None:
+        """Drop what comes in the end, but take no more than there is reason for."""
+        self._body_left -= len(data)
+        if self._body_left < 0:
+            self._hold_back()
 
     def _finish(self) -> None:
         """Close once everything is sent; a client that takes nothing is waited for only so long."""
@@ -500,6 +589,18 @@ class DownstreamConnection(asyncio.Protocol):
     def _close(self) -> None:
         self._reading = _NOTHING
         self._transport.abort()
+
+    def _set_body_deadline(self, size: int) -> None:
+        """Await more of a body of which ``size`` bytes have come.
+
+        No gap may be longer than ``body_timeout_s``; a body with a least rate has as long in all,
+        and the time that its bytes are worth at that rate.
+        """
+        after_s = self._proxy.settings.body_timeout_s
+        if self._body_min_bytes_s:
+            took_s = self._proxy.loop.time() - self._body_since
+            after_s = min(after_s, after_s + size / self._body_min_bytes_s - took_s)
+        self._set_deadline(after_s)
 
     def _set_deadline(self, after_s: float) -> None:
         self.deadline = self._proxy.loop.time() + after_s

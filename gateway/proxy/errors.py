@@ -46,6 +46,7 @@ NO_ROUTE = "no Route matched with those values"
 NO_SERVICE = "no Service found with those values"
 NO_TARGET = "failure to get a peer from the ring-balancer"
 NO_ADDRESS = "name resolution failed"
+NO_ROOM = "no room for the request body at the moment"
 HTTPS_ONLY = "Please use HTTPS protocol"
 
 _JSON = "application/json; charset=utf-8"

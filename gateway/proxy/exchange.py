@@ -18,6 +18,7 @@ from gateway.access_log import Record, TlsFacts, Try
 from gateway.metrics.traffic import RouteTraffic
 from gateway.proxy import errors
 from gateway.proxy.added_lines import request_ids_of_others
+from gateway.proxy.backlog import Backlog
 from gateway.proxy.client import Client, Peer
 from gateway.proxy.http1 import (
     CHUNKED,
@@ -28,7 +29,9 @@ from gateway.proxy.http1 import (
     ResponseHead,
 )
 from gateway.proxy.pool import ConnectError
+from gateway.proxy.request_body import KeptBody, RequestBody, StreamedBody
 from gateway.proxy.resolution import Resolution, host_without_port
+from gateway.proxy.spool import SpoolError
 from gateway.proxy.tunnel import Tunnel, Tunnelled
 from gateway.proxy.upgrade import chosen_protocol
 from gateway.proxy.upstream import UpstreamConnection
@@ -68,6 +71,10 @@ class Downstream(Tunnelled, Protocol):
         """Send more of the body; return bytes sent."""
         ...
 
+    def send_interim(self, status_text: bytes, lines: bytes) -> int:
+        """Send the head of a 1xx response, if the client knows such; return bytes sent."""
+        ...
+
     def cut_response(self) -> None:
         """Break the response off so that the client notices."""
         ...
@@ -76,12 +83,19 @@ class Downstream(Tunnelled, Protocol):
         """Go on to the next request."""
         ...
 
+    def read_body(self, min_bytes_s: int) -> None:
+        """Let the request body come for the first time, and tell a client that waits for it.
+
+        One that comes slower than ``min_bytes_s`` on average is given up; 0 means no limit.
+        """
+        ...
+
     def pause_body(self) -> None:
         """Hold the request body back."""
         ...
 
     def resume_body(self) -> None:
-        """Let the request body come."""
+        """Let more of the request body come."""
         ...
 
     @property
@@ -124,8 +138,8 @@ class Exchange:
     """A request on its way to a target and its response on the way back."""
 
     __slots__ = (
+        "_backlog",
         "_body",
-        "_body_size",
         "_chosen_at",
         "_downstream",
         "_extra_try_used",
@@ -144,23 +158,25 @@ class Exchange:
         "_target",
         "_traffic",
         "_tries",
-        "_upstream",
         "client",
         "egress_bytes",
         "head",
         "host",
         "ingress_bytes",
         "method",
-        "request_complete",
         "request_id",
+        "request_sent",
+        "response_head",
+        "response_trailers",
         "status",
-        "upstream_keep_alive",
+        "upstream",
     )
 
     _resolution: Resolution  # once a route was found
     _service: Service  # once it is clear that the route has one
     _target: Target  # once one was picked, like the next
     _host_header: bytes
+    response_head: ResponseHead  # once one has come
 
     def __init__(
         self,
@@ -177,23 +193,21 @@ class Exchange:
         self.method = head.method
         self.host, self._path, self._query = target
         self.request_id = proxy.request_ids.next()
-        self.request_complete = head.fields.body_length == 0
+        self.request_sent = True  # but for a body, see `_send`
         self.ingress_bytes = head.size
         self.egress_bytes = 0
         self.status = 0
-        self.upstream_keep_alive = False
+        self.response_trailers = b""
         self._traffic: RouteTraffic | None = None
-        self._upstream: UpstreamConnection | None = None
+        self.upstream: UpstreamConnection | None = None
         self._chosen_at = 0.0
         self._head_at = 0.0
         self._tries = 0
         self._extra_try_used = False
         self._failed: tuple[Target, ...] = ()
         self._failures: tuple[FailedTry, ...] = ()
-        # The request body as far as it has come, kept while it may have to be sent again;
-        # None once it has grown past the buffer limit and what was sent is gone.
-        self._body: list[bytes] | None = []
-        self._body_size = 0
+        self._body: RequestBody | None = None  # once it is asked for
+        self._backlog: Backlog | None = None  # while the client takes less than has come
         self._from_upstream = False
         self._over = False
 
@@ -208,9 +222,13 @@ class Exchange:
         return self._over
 
     @property
+    def _client_name(self) -> str:
+        return self.client.address.decode()
+
+    @property
     def body_size(self) -> int:
         """Bytes of the request body so far."""
-        return self._body_size
+        return self.ingress_bytes - self.head.size
 
     # -- the way there
 
@@ -246,7 +264,10 @@ class Exchange:
             self.answer(503, errors.NO_SERVICE)
         else:
             self._service = resolution.service
-            self._try_next()
+            if self.head.fields.body_length:
+                self._ask_for_body(keep=resolution.route.request_buffering)
+            else:
+                self._try_next()
 
     def _is_https(self) -> bool:
         forwarding, peer = self._proxy.forwarding, self._downstream.peer
@@ -257,22 +278,53 @@ class Exchange:
         if not self._over:
             self.answer(status, message, b"\r\nRetry-After: 1" if status == 503 else b"")
 
+    def _ask_for_body(self, *, keep: bool) -> None:
+        """Go on once the body is there, or let it follow."""
+        proxy = self._proxy
+        if keep:
+            self._body = KeptBody(self, proxy.spool_room, proxy.buffer_limit_bytes)
+            self._downstream.read_body(proxy.settings.body_min_bytes_s)
+        else:
+            length = self.head.fields.body_length
+            self._body = StreamedBody(self, length, proxy.buffer_limit_bytes)
+            self._downstream.read_body(0)
+            if not self._over:
+                self._try_next()
+
     def on_request_body(self, data: bytes) -> None:
         """Take a piece of the request body from the client."""
         self.ingress_bytes += len(data)
-        self._body_size += len(data)
-        if self._upstream is not None:
-            self._upstream.send_body(data, chunked=self.head.fields.body_length == CHUNKED)
         if self._body is not None:
-            self._body.append(data)
-            if self._body_size > self._proxy.buffer_limit_bytes:
-                self._stop_keeping_body()
+            self._body.take(data)
 
-    def on_request_end(self) -> None:
-        """Hear that the request body is complete."""
-        self.request_complete = True
-        if self._upstream is not None:
-            self._upstream.end_body(chunked=self.head.fields.body_length == CHUNKED)
+    def on_request_end(self, trailers: bytes) -> None:
+        """Hear that the request body is complete, and which header lines came behind it."""
+        if self._body is not None:
+            self._body.end(trailers)
+
+    def on_body_whole(self) -> None:
+        """Send the request, now that all of its body is here."""
+        self._try_next()
+
+    def on_body_lost(self, error: SpoolError) -> None:
+        """Give up: the body cannot be kept."""
+        self._proxy.failures.note("request body not kept", str(error), self._client_name)
+        if self.responding:
+            self._drop_upstream()
+            self._downstream.cut_response()
+            self._end()
+        elif error.no_room:
+            self.answer(503, errors.NO_ROOM)
+        else:
+            self.answer(500)
+
+    def hold_body(self) -> None:
+        """Let no more of the request body come for now."""
+        self._downstream.pause_body()
+
+    def resume_body(self) -> None:
+        """Let more of it come."""
+        self._downstream.resume_body()
 
     def on_client_gone(self) -> None:
         """Hear that nobody waits for the response any more: release the upstream side."""
@@ -281,16 +333,6 @@ class Exchange:
             self._drop_upstream()
             # How long a tunnel lasted is nobody's latency.
             self._end(self._head_at if self.status == 101 else None)
-
-    def on_client_full(self) -> None:
-        """Read the response no faster than the client takes it."""
-        if self._upstream is not None:
-            self._upstream.pause_reading()
-
-    def on_client_drained(self) -> None:
-        """Read on."""
-        if self._upstream is not None:
-            self._upstream.resume_reading()
 
     def _try_next(self) -> None:
         self._tries += 1
@@ -335,21 +377,14 @@ class Exchange:
             self._fail_try(status, None, may_repeat=True)
 
     def _send(self, connection: UpstreamConnection) -> None:
-        self._upstream = connection
-        message = self._request_head()
-        if self._body_size or not self.request_complete:
-            chunked = self.head.fields.body_length == CHUNKED
-            connection.send_request(self, message, self._service)
-            for piece in self._body or ():
-                connection.send_body(piece, chunked=chunked)
-            if self.request_complete:
-                connection.end_body(chunked=chunked)
-            elif self._body_size > self._proxy.buffer_limit_bytes:
-                self._stop_keeping_body()
-            if not connection.writing_paused:
-                self._downstream.resume_body()
+        self.upstream = connection
+        body = self._body
+        if body is None:
+            connection.send_request(self, self._request_head(), self._service)
         else:
-            connection.send_request(self, message, self._service)
+            self.request_sent = False
+            connection.send_request(self, self._request_head(), self._service)
+            body.send()
 
     def _request_head(self) -> bytes:
         """Write the head that goes upstream (proxying.md section 1)."""
@@ -378,8 +413,8 @@ class Exchange:
             parts[8] = self._forwarded_lines_with(special)
             if fields.upgrades:
                 parts[6] += b", Upgrade\r\nUpgrade: " + b", ".join(fields.upgrades)
-        if fields.body_length:
-            parts[-1] = self._framing_line()
+        if self._body is not None:
+            parts[-1] = self._body.framing_line
         elif b"content-length" in fields.special:
             parts[-1] = b"\r\nContent-Length: 0\r\n\r\n"
         if not request_id_line:
@@ -395,27 +430,15 @@ class Exchange:
             lines += b"\r\nTrailer: " + special[b"trailer"]
         return lines
 
-    def _framing_line(self) -> bytes:
-        if self.head.fields.body_length == CHUNKED:
-            return b"\r\nTransfer-Encoding: chunked\r\n\r\n"
-        return b"\r\nContent-Length: %d\r\n\r\n" % self.head.fields.body_length
-
-    def _stop_keeping_body(self) -> None:
-        """Past the buffer limit: forget what has been sent, or hold back what has not."""
-        if self._upstream is None:
-            self._downstream.pause_body()
-        else:
-            self._body = None
-
     # -- what can go wrong there
 
     def on_no_response(
         self, reason: str, connection: UpstreamConnection, *, timed_out: bool
     ) -> None:
         """Try again when the connection ended or fell silent before a response, where allowed."""
-        self._upstream = None
+        self.upstream = None
         self._note_failure("no response", reason)
-        may_repeat = self.method not in _NOT_REPEATED and not connection.answering
+        may_repeat = self.method not in _NOT_REPEATED
         if connection.reused and not timed_out and not self._extra_try_used:
             self._extra_try_used = True  # it may just have been closed for idleness
             self._tries -= 1
@@ -424,7 +447,7 @@ class Exchange:
 
     def on_bad_response(self, reason: str) -> None:
         """Answer 502: what came was no response, and asking again would not make it one."""
-        self._upstream = None
+        self.upstream = None
         self._note_failure("bad response", reason)
         self.answer(self._note_failed_try(timed_out=False))
 
@@ -435,7 +458,9 @@ class Exchange:
         return status
 
     def _fail_try(self, status: int, message: str | None, *, may_repeat: bool) -> None:
-        if may_repeat and self._body is not None and self._tries <= self._service.retries:
+        if self._body is not None and not self._body.may_be_repeated:
+            may_repeat = False
+        if may_repeat and self._tries <= self._service.retries:
             self._failed += (self._target,)
             self._try_next()
         else:
@@ -450,10 +475,10 @@ class Exchange:
         """Relay a response: its head, and as much of the body as came with it."""
         self._head_at = perf_counter()
         self.status = head.status
-        self.upstream_keep_alive = head.keep_alive
+        self.response_head = head
         self._from_upstream = True
         if ended:
-            self._upstream = None  # back in its pool: not to be held back for this client
+            self.upstream = None  # back in its pool: not to be held back for this client
         self.egress_bytes += self._downstream.begin_response(
             head.status_text,
             self._response_lines(head),
@@ -465,16 +490,37 @@ class Exchange:
             self._end()
 
     def on_response_body(self, pieces: list[bytes], *, ended: bool) -> None:
-        """Relay more of the body."""
+        """Relay more of the body, or keep it for a client that takes no more for now."""
         if ended:
-            self._upstream = None
+            self.upstream = None
+        if self._backlog is None:
+            self.relay(pieces, ended=ended)
+        else:
+            self._backlog.take(pieces, ended=ended)
+
+    def relay(self, pieces: list[bytes], *, ended: bool) -> None:
+        """Send more of the body to the client."""
         self.egress_bytes += self._downstream.continue_response(pieces, ended=ended)
         if ended:
             self._end()
 
+    def on_interim_response(self, head: ResponseHead) -> None:
+        """Relay a 1xx response."""
+        self.egress_bytes += self._downstream.send_interim(head.status_text, head.rest)
+
+    def on_response_trailers(self, lines: bytes) -> None:
+        """Keep trailers for the end of the response, if the client wants to have them."""
+        if self._takes_trailers():
+            self.response_trailers = lines
+
+    def _takes_trailers(self) -> bool:
+        fields = self.head.fields
+        te = fields.special.get(b"te")
+        return te is not None and fields.minor == b"1" and bool(_TAKES_TRAILERS.search(te))
+
     def on_response_cut(self, reason: str) -> None:
         """Cut the client's connection too: a short body must never pass for a whole one."""
-        self._upstream = None
+        self.upstream = None
         self._note_failure("response cut", reason)
         self._downstream.cut_response()
         self._end()
@@ -487,12 +533,12 @@ class Exchange:
         :raises MessageError: when this is not what the client asked for.
         """
         protocol = chosen_protocol(head.special, self.head.fields.upgrades)
-        if protocol is None or not head.keep_alive or not self.request_complete:
+        if protocol is None or not head.keep_alive or not self.request_sent:
             raise MessageError("upgrade that was not asked for")
         self._head_at = perf_counter()
         self.status = head.status
         self._from_upstream = True
-        self._upstream = self._body = None
+        self.upstream = self._body = None
         message = b"".join(
             (
                 b"HTTP/1.1 ",
@@ -513,12 +559,71 @@ class Exchange:
         self._note_failure("tunnel cut", reason)
 
     def on_upstream_full(self) -> None:
-        """Take the request body no faster than the upstream does."""
-        self._downstream.pause_body()
+        """Send the request body no faster than the upstream takes it."""
+        if self._body is not None:
+            self._body.on_upstream_full()
 
     def on_upstream_drained(self) -> None:
-        """Take more of the request body."""
-        self._downstream.resume_body()
+        """Send more of the request body."""
+        if self._body is not None:
+            self._body.on_upstream_drained()
+
+    # -- a client slower than its upstream
+
+    def on_client_full(self) -> None:
+        """Keep what comes of the response from now on, or let no more of it come."""
+        if self._backlog is not None:
+            self._backlog.on_client_full()
+        elif self.upstream is None:
+            return  # it has all come
+        elif self._keeps_response():
+            self._backlog = self._new_backlog()
+        else:
+            self.upstream.pause_reading()
+
+    def on_client_drained(self) -> None:
+        """Send on what was kept, or let more come."""
+        if self._backlog is not None:
+            self._backlog.on_client_drained()
+        else:
+            self.resume_upstream()
+
+    def _keeps_response(self) -> bool:
+        return self._resolution.route.response_buffering and self.response_head.may_be_kept
+
+    def _new_backlog(self) -> Backlog:
+        proxy = self._proxy
+        return Backlog(
+            self,
+            proxy.spool_room,
+            proxy.buffer_limit_bytes,
+            proxy.settings.response_spool_limit_bytes,
+        )
+
+    def hold_upstream(self) -> None:
+        """Read no more of the response for now."""
+        if self.upstream is not None:
+            self.upstream.pause_reading()
+
+    def resume_upstream(self) -> None:
+        """Read on."""
+        if self.upstream is not None:
+            self.upstream.resume_reading()
+
+    def on_backlog_sent(self) -> None:
+        """Relay directly again."""
+        if self._backlog is not None:
+            self._backlog.close()
+            self._backlog = None
+
+    def on_backlog_lost(self, error: SpoolError) -> None:
+        """Cut the response: some of it cannot be sent any more."""
+        self._drop_upstream()
+        self.on_response_cut(str(error))
+
+    def note_no_spool(self, error: SpoolError) -> None:
+        """Log that the upstream has to wait for its client."""
+        self._proxy.failures.note("response not kept", str(error), self._client_name)
 
     def _response_lines(self, head: ResponseHead) -> bytes:
         """Write the header lines that go to the client (proxying.md section 3)."""
@@ -529,11 +634,20 @@ class Exchange:
             lines += proxy.date_line()
         if not head.has_server:
             lines += proxy.added_lines.server
-        if head.body_length == NO_BODY and b"content-length" in special and head.status != 204:
-            lines += b"\r\nContent-Length: " + special[b"content-length"]
+        if head.body_length < 0 and special:
+            lines += self._lines_of_odd_framing(head)
         if proxy.tells_more:
             lines = self._told_more(lines, head.status, special)
         return lines
+
+    def _lines_of_odd_framing(self, head: ResponseHead) -> bytes:
+        """Tell of the body that a response to HEAD would have, or of trailers that will come."""
+        special = head.special
+        if head.body_length == NO_BODY and b"content-length" in special and head.status != 204:
+            return b"\r\nContent-Length: " + special[b"content-length"]
+        if head.body_length == CHUNKED and b"trailer" in special and self._takes_trailers():
+            return b"\r\nTrailer: " + special[b"trailer"]
+        return b""
 
     def _proxied_lines(self, earlier_via: bytes | None = None) -> bytes:
         """Write latencies, request id and Via of a request for which a target was chosen."""
@@ -614,17 +728,26 @@ class Exchange:
     # -- the end
 
     def _drop_upstream(self) -> None:
-        connection, self._upstream = self._upstream, None
+        connection, self.upstream = self.upstream, None
         if connection is not None:
             connection.close()
 
     def _end(self, ended_at: float | None = None) -> None:
         self._over = True
+        if self._body is not None or self._backlog is not None:
+            self._free_bodies()
         self._count(ended_at or perf_counter())
         log = self._proxy.access_log
         if log is not None:
             log.note(self._record())
         self._downstream.end_exchange()
+
+    def _free_bodies(self) -> None:
+        if self._body is not None:
+            self._body.close()
+        if self._backlog is not None:
+            self._backlog.close()
+        self._body = self._backlog = None
 
     def _record(self) -> Record:
         """Return what the access log tells of this exchange, which has just ended."""

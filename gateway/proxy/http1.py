@@ -60,7 +60,7 @@ _REQUEST_SPECIAL = re.compile(
 _RESPONSE_SPECIAL = re.compile(
     rb"(?i)\r\n(?=[ctkpuvx])"
     rb"(connection|content-length|transfer-encoding|keep-alive|proxy-connection|upgrade"
-    rb"|trailer|via"
+    rb"|trailer|via|x-pad|x-accel-(?:redirect|expires|limit-rate|buffering|charset)"
     rb"|x-(?:gateway|kong)-(?:request-id|(?:proxy|upstream|response)-latency)):[ \t]*+([^\r]*+)"
 )
 MIN_VERSION = b"x-gateway-min-version"
@@ -178,6 +178,7 @@ class ResponseHead:
         "has_date",
         "has_server",
         "keep_alive",
+        "may_be_kept",
         "rest",
         "size",
         "special",
@@ -194,6 +195,7 @@ class ResponseHead:
     size: int
     has_date: bool
     has_server: bool
+    may_be_kept: bool  # beyond what the client takes: the upstream has not forbidden it
 
 
 def header_pairs(block: bytes) -> list[tuple[bytes, bytes]]:
@@ -283,6 +285,7 @@ def _read_response_head(block: bytes, request_method: bytes) -> ResponseHead:
     head.body_length = _response_body_length(head.status, special, minor, request_method)
     if head.body_length == UNTIL_CLOSE:
         head.keep_alive = False
+    head.may_be_kept = special.get(b"x-accel-buffering", b"").lower() != b"no"
     names = head.rest.lower()
     head.has_date = b"\r\ndate:" in names
     head.has_server = b"\r\nserver:" in names

@@ -24,6 +24,7 @@ from gateway.proxy.names import wire_names
 from gateway.proxy.pool import UpstreamPools
 from gateway.proxy.resolution import RouteTable
 from gateway.proxy.resolver import Resolver
+from gateway.proxy.spool import SpoolRoom
 from gateway.proxy.tls import TlsTermination
 from gateway.proxy.upstream_tls import UpstreamTls
 from gateway.settings import NodeSettings
@@ -91,6 +92,7 @@ class Proxy:
             head_bytes=settings.header_limit_bytes,
             header_count=settings.header_count_limit,
         )
+        self.spool_room = SpoolRoom(settings.body_spool_dir, settings.body_spool_limit_bytes)
         self.wheel = DeadlineWheel(loop)
         self.resolver = Resolver(ttl_s=settings.dns_ttl_s, timeout_s=settings.dns_timeout_s)
         self.upstream_tls = UpstreamTls(settings, self.failures)
@@ -141,6 +143,7 @@ class Proxy:
         await self.pools.stop()
         await self.upstream_tls.stop()
         await self.resolver.stop()
+        await self.spool_room.stop()
         self.wheel.stop()
         if self.access_log is not None:
             await self.access_log.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.proxy.chunked import LAST_CHUNK, ChunkedDecoder, chunk
+from gateway.proxy.chunked import ChunkedDecoder, chunk, last_chunk
 from gateway.proxy.deadlines import NEVER, DeadlineWheel
 from gateway.proxy.http1 import (
     CHUNKED,
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from gateway.snapshot import Service
 
 
+_INTERIM_LIMIT = 64
+"""Most 1xx responses before one response."""
+
+
 class UpstreamConnection(asyncio.Protocol):
     """Sends requests and reads responses; between two exchanges it waits in its pool."""
 
@@ -33,9 +37,11 @@ class UpstreamConnection(asyncio.Protocol):
         "_decoder",
         "_exchange",
         "_in_body",
+        "_interim",
         "_limits",
         "_loop",
         "_pools",
+        "_reading_paused",
         "_requests",
         "_service",
         "_wheel",
@@ -67,17 +73,14 @@ class UpstreamConnection(asyncio.Protocol):
         self._in_body = False
         self._body_left = 0
         self._decoder: ChunkedDecoder | None = None
+        self._interim = (0, 0)  # for which request how many 1xx have come
+        self._reading_paused = False  # by the exchange
         self.writing_paused = False  # this upstream takes no more for now
 
     @property
     def reused(self) -> bool:
         """Whether an earlier request went over this connection."""
         return self._requests > 1
-
-    @property
-    def answering(self) -> bool:
-        """Whether any byte of the current response has come."""
-        return self._in_body or bool(self._buffer)
 
     # -- sending
 
@@ -88,31 +91,33 @@ class UpstreamConnection(asyncio.Protocol):
         self._requests += 1
         self.deadline = NEVER
         self.transport.write(head)
-        if exchange.request_complete:
+        if exchange.request_sent:
             self._expect_read()
 
     def send_body(self, data: bytes, *, chunked: bool) -> None:
         """Send more of the request body."""
         self.transport.write(chunk(data) if chunked else data)
 
-    def end_body(self, *, chunked: bool) -> None:
+    def end_body(self, *, chunked: bool, trailers: bytes = b"") -> None:
         """Mark the end of the request body; from now on a response is due."""
         if chunked:
-            self.transport.write(LAST_CHUNK)
+            self.transport.write(last_chunk(trailers))
         if not self.writing_paused:
             self._expect_read()
 
     def pause_reading(self) -> None:
         """Read no further: the client is slower than this upstream. The read timeout rests too."""
-        if not self.transport.is_closing():
-            self.transport.pause_reading()
-            self.deadline = NEVER
+        self._reading_paused = True
+        self.deadline = NEVER
+        self._hold_back()
 
     def resume_reading(self) -> None:
         """Read on."""
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
-            self._expect_read()
+        self._reading_paused = False
+        self._expect_read()
+        if self._has_chunks():
+            self._loop.call_soon(self._read_on)
+        self._resume()
 
     def rest(self) -> None:
         """Wait in the pool for the next exchange."""
@@ -172,7 +177,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.writing_paused = False
         exchange = self._exchange
         if exchange is not None:
-            if exchange.request_complete:
+            if exchange.request_sent:
                 self._expect_read()
             else:
                 self.deadline = NEVER  # what is late now is the client
@@ -217,23 +222,36 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _read_head(self, data: bytes, exchange: Exchange) -> None:
         head = parse_response_head(data, self._limits, exchange.method)
-        while head is not None and head.status < 200:
-            if head.status == 101:
-                exchange.on_upgrade(head, data[head.size :], self)
-                return
-            data = data[head.size :]
-            head = parse_response_head(data, self._limits, exchange.method)
         if head is None:
             self._buffer = data
+            if exchange.request_sent:
+                self._expect_read()
             return
         self._buffer = b""
         body = data[head.size :]
+        if head.status < 200:
+            self._read_interim(head, body, exchange)
+            return
         length = 0 if head.body_length == NO_BODY else head.body_length
         if length == len(body):  # the whole response has come in one piece
-            self._finish(keep_alive=head.keep_alive and exchange.request_complete)
+            self._finish(keep_alive=head.keep_alive and exchange.request_sent)
             exchange.on_response_head(head, [body] if body else [], ended=True)
         else:
             self._begin_body(head, length, body, exchange)
+
+    def _read_interim(self, head: ResponseHead, beyond: bytes, exchange: Exchange) -> None:
+        """Pass a 1xx on (RFC 9110 section 15.2), but for a 100: we answer `Expect` ourselves."""
+        if head.status == 101:
+            exchange.on_upgrade(head, beyond, self)
+            return
+        request, number = self._interim
+        number = number + 1 if request == self._requests else 1
+        self._interim = (self._requests, number)
+        if number > _INTERIM_LIMIT:
+            raise MessageError("too many interim responses")
+        if head.status != 100:
+            exchange.on_interim_response(head)
+        self._read_head(beyond, exchange)
 
     def _begin_body(self, head: ResponseHead, length: int, body: bytes, exchange: Exchange) -> None:
         self._body_left = length
@@ -241,7 +259,7 @@ class UpstreamConnection(asyncio.Protocol):
         pieces, ended = self._take_body(body)
         self._in_body = not ended
         if ended:
-            self._finish(keep_alive=head.keep_alive and exchange.request_complete)
+            self._finish(keep_alive=head.keep_alive and exchange.request_sent)
         else:
             self._expect_read()
         exchange.on_response_head(head, pieces, ended=ended)
@@ -249,21 +267,44 @@ class UpstreamConnection(asyncio.Protocol):
     def _read_body(self, data: bytes, exchange: Exchange) -> None:
         pieces, ended = self._take_body(data)
         if ended:
-            self._finish(keep_alive=exchange.upstream_keep_alive and exchange.request_complete)
+            self._finish(keep_alive=exchange.response_head.keep_alive and exchange.request_sent)
         exchange.on_response_body(pieces, ended=ended)
 
     def _take_body(self, data: bytes) -> tuple[list[bytes], bool]:
         """Return the payload in ``data`` and whether the body ends with it."""
-        if self._decoder is not None:
-            pieces, beyond = self._decoder.feed(data)
+        decoder = self._decoder
+        if decoder is not None:
+            pieces, beyond = decoder.feed(data)
             if beyond:
                 raise MessageError("bytes beyond the end of the response")
-            return pieces, self._decoder.finished
+            if decoder.pending:
+                self._hold_back()
+                self._loop.call_soon(self._read_on)
+            elif decoder.finished and decoder.trailers and self._exchange is not None:
+                self._exchange.on_response_trailers(decoder.trailers)
+            return pieces, decoder.finished
         if self._body_left != UNTIL_CLOSE:
             self._body_left -= len(data)
             if self._body_left < 0:
                 raise MessageError("bytes beyond the end of the response")
         return [data] if data else [], self._body_left == 0
+
+    def _read_on(self) -> None:
+        """Take more of the chunks that are here already: not all at once, they may be many."""
+        if not self._reading_paused and self._has_chunks():
+            self.data_received(b"")
+            self._resume()
+
+    def _has_chunks(self) -> bool:
+        return self._decoder is not None and self._decoder.pending
+
+    def _hold_back(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def _resume(self) -> None:
+        if not (self.transport.is_closing() or self._reading_paused or self._has_chunks()):
+            self.transport.resume_reading()
 
     def _finish(self, *, keep_alive: bool) -> None:
         """Part from the exchange, back into the pool where that is safe."""

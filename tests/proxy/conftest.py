@@ -55,3 +55,11 @@ async def start_gateway() -> AsyncIterator[StartGateway]:
 async def gateway(upstream: Upstream, start_gateway: StartGateway) -> Gateway:
     """A proxy that sends everything to ``upstream``."""
     return await start_gateway(one_route(upstream))
+
+
+@pytest.fixture
+async def streaming(upstream: Upstream, start_gateway: StartGateway) -> Gateway:
+    """The same, but nothing of a body is kept."""
+    return await start_gateway(
+        one_route(upstream, request_buffering=False, response_buffering=False)
+    )

@@ -76,7 +76,7 @@ async def test_an_idle_connection_is_closed(start_gateway: StartGateway, upstrea
 
 @pytest.mark.both_loops
 async def test_a_body_that_stops_coming_is_a_408(start_gateway: StartGateway, upstream: Upstream):
-    gateway = await start_gateway(one_route(upstream), body_timeout_s=SOON)
+    gateway = await start_gateway(one_route(upstream, request_buffering=False), body_timeout_s=SOON)
     upstream.scripted = True
     client = await gateway.connect()
     client.send(HALF_POST)
@@ -108,7 +108,7 @@ async def test_a_body_that_has_come_puts_no_deadline_on_its_response(
 async def test_a_body_that_stops_coming_after_the_response_began_is_cut(
     start_gateway: StartGateway, upstream: Upstream
 ):
-    gateway = await start_gateway(one_route(upstream), body_timeout_s=SOON)
+    gateway = await start_gateway(one_route(upstream, request_buffering=False), body_timeout_s=SOON)
     upstream.scripted = True
     client = await gateway.connect()
     client.send(HALF_POST)
@@ -124,7 +124,9 @@ async def test_a_client_that_takes_nothing_of_a_response_is_given_up(
     start_gateway: StartGateway, upstream: Upstream
 ):
     gateway = await start_gateway(
-        one_route(upstream), body_timeout_s=SOON, buffer_limit_bytes=65_536
+        one_route(upstream, response_buffering=False),
+        body_timeout_s=SOON,
+        buffer_limit_bytes=65_536,
     )
     upstream.scripted = True
     client = await gateway.connect(receive_buffer=4096)
