@@ -89,14 +89,12 @@ class TlsTermination:
 
     def _context_of(self, certificate: Certificate) -> ssl.SSLContext:
         """Return the context of a certificate, a new one for a new one. Raises OSError."""
-        known, context = self._contexts.get(certificate.id, (None, None))
-        if known is certificate and context is not None:
-            self._contexts.move_to_end(certificate.id)
-            return context
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        for pair in certificate.pairs:
-            load_pair(context, pair)
-        self._contexts[certificate.id] = (certificate, context)
+        known, context = self._contexts.pop(certificate.id, (None, None))
+        if known is not certificate or context is None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            for pair in certificate.pairs:
+                load_pair(context, pair)
+        self._contexts[certificate.id] = (certificate, context)  # as the one used last
         if len(self._contexts) > _CONTEXTS_LIMIT:
             self._contexts.popitem(last=False)
         return context
