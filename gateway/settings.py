@@ -290,8 +290,8 @@ class NodeSettings(SharedSettings):
     # -- who the client is
     trusted_ips: str = Field(
         "",
-        description="Proxies before this one, as addresses or networks, whose word on the "
-        "client's address and X-Forwarded-* is taken.",
+        description="Proxies before this one, as addresses or networks or `unix:`, whose word on "
+        "the client's address and X-Forwarded-* is taken.",
     )
     real_ip_header: str = Field(
         "X-Real-IP",
@@ -316,7 +316,9 @@ class NodeSettings(SharedSettings):
 
     # -- client side limits
     max_connections: Annotated[int, Field(ge=1)] = Field(
-        16_384, description="Most client connections at once; further ones are closed."
+        16_384,
+        description="Most client connections at once, over all proxy listeners; beyond, one that "
+        "waits for a request makes room, else the new one is closed.",
     )
     max_connections_per_client: Count = Field(
         0, description="Most connections from one client address; 0 means no limit of its own."
@@ -328,12 +330,16 @@ class NodeSettings(SharedSettings):
     buffer_limit_bytes: Annotated[int, Field(ge=4096)] = Field(
         131_072, description="Bytes buffered per connection and direction before reading pauses."
     )
-    header_timeout_s: Seconds = Field(60.0, description="Deadline for a complete request head.")
+    header_timeout_s: Seconds = Field(
+        60.0,
+        description="Deadline for a complete request head; before it, one each for the PROXY "
+        "header and the TLS handshake.",
+    )
     body_timeout_s: Seconds = Field(60.0, description="Longest gap between two reads of a body.")
     body_min_bytes_s: Count = Field(
         100,
-        description="Slowest request body that is waited for whole, in bytes/s on average; "
-        "0 means no limit.",
+        description="Slowest request body that is waited for whole, in bytes/s on average once "
+        "`body_timeout_s` has passed; 0 means no limit.",
     )
     keepalive_timeout_s: Seconds = Field(75.0, description="Idle time of a client connection.")
     keepalive_requests: Annotated[int, Field(ge=1)] = Field(
