@@ -426,7 +426,7 @@ class Exchange:
         lines = self._proxy.forwarding.lines(self.client, self._downstream.peer, special)
         if _TAKES_TRAILERS.search(special.get(b"te", b"")):
             lines += b"\r\nTE: trailers"
-        if b"trailer" in special:
+        if b"trailer" in special and not (self._body is not None and self._body.drops_trailers):
             lines += b"\r\nTrailer: " + special[b"trailer"]
         return lines
 
@@ -544,8 +544,6 @@ class Exchange:
                 b"HTTP/1.1 ",
                 head.status_text,
                 self._response_lines(head),
-                b"\r\nConnection: Upgrade\r\nUpgrade: ",
-                protocol,
                 b"\r\n\r\n",
             )
         )
@@ -629,19 +627,29 @@ class Exchange:
         """Write the header lines that go to the client (proxying.md section 3)."""
         proxy = self._proxy
         rest, special = head.rest, head.special
+        if head.charset_at and proxy.charset_suffix:
+            rest = rest[: head.charset_at] + proxy.charset_suffix + rest[head.charset_at :]
         lines = rest + self._proxied_lines(special.get(b"via"))
         if not head.has_date:
             lines += proxy.date_line()
         if not head.has_server:
             lines += proxy.added_lines.server
-        if head.body_length < 0 and special:
-            lines += self._lines_of_odd_framing(head)
+        if not head.is_ordinary:
+            lines += self._extraordinary_lines(head)
         if proxy.tells_more:
             lines = self._told_more(lines, head.status, special)
         return lines
 
-    def _lines_of_odd_framing(self, head: ResponseHead) -> bytes:
-        """Tell of the body that a response to HEAD would have, or of trailers that will come."""
+    def _extraordinary_lines(self, head: ResponseHead) -> bytes:
+        """Tell of an upgrade, of the body that a response to HEAD would have, or of trailers."""
+        special = head.special
+        protocol = chosen_protocol(special, self.head.fields.upgrades)
+        if protocol is not None:
+            upgrade = b"\r\nConnection: Upgrade\r\nUpgrade: " + protocol
+            return upgrade + self._lines_about_body(head)
+        return self._lines_about_body(head)
+
+    def _lines_about_body(self, head: ResponseHead) -> bytes:
         special = head.special
         if head.body_length == NO_BODY and b"content-length" in special and head.status != 204:
             return b"\r\nContent-Length: " + special[b"content-length"]

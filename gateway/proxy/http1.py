@@ -63,11 +63,20 @@ _RESPONSE_SPECIAL = re.compile(
     rb"|trailer|via|x-pad|x-accel-(?:redirect|expires|limit-rate|buffering|charset)"
     rb"|x-(?:gateway|kong)-(?:request-id|(?:proxy|upstream|response)-latency)):[ \t]*+([^\r]*+)"
 )
+_TEXT_TYPE = re.compile(
+    rb"(?i)\r\ncontent-type:[ \t]*(?:text/(?:html|xml|plain)|application/(?:javascript|rss\+xml))"
+    rb"(?:[ \t]*;(?![^\r]*charset[ \t]*=)[^\r]*[^\r \t])?(?=[ \t]*(?:\r|\Z))"
+)
+"""A type of texts that a charset is named for, when none is (proxying.md section 3)."""
+
 MIN_VERSION = b"x-gateway-min-version"
 """The request header that asks for a version; it never travels on."""
 
 _ORDINARY = frozenset((b"host", b"connection", b"content-length", b"transfer-encoding"))
 """Special headers of a request that `RequestFields` has the meaning of in other attributes."""
+
+_EMPTY_LINES = 4
+"""Most empty lines that are skipped before a request."""
 
 _REMEMBERED = 512
 _REMEMBERED_BYTES = 2048
@@ -175,8 +184,10 @@ class ResponseHead:
 
     __slots__ = (
         "body_length",
+        "charset_at",
         "has_date",
         "has_server",
+        "is_ordinary",
         "keep_alive",
         "may_be_kept",
         "rest",
@@ -195,6 +206,8 @@ class ResponseHead:
     size: int
     has_date: bool
     has_server: bool
+    is_ordinary: bool  # nothing in `special` that has to be told to the client in other words
+    charset_at: int  # where in ``rest`` a charset would be named that the upstream has not; or 0
     may_be_kept: bool  # beyond what the client takes: the upstream has not forbidden it
 
 
@@ -211,6 +224,8 @@ def parse_request_head(data: bytes, limits: HeadLimits) -> RequestHead | None:
     end = data.find(b"\r\n\r\n")
     line = _REQUEST_LINE.match(data)
     if end < 0 or line is None:
+        if data[:1] == b"\r":
+            return _parse_after_empty_lines(data, limits)
         _check_unfinished_request(data, limits)
         return None
     line_end = line.end()
@@ -224,6 +239,21 @@ def parse_request_head(data: bytes, limits: HeadLimits) -> RequestHead | None:
         head.fields = _request_fields[versioned_block]
     head.method, head.path, head.query, head.odd_target, _ = line.groups(b"")
     head.size = end + 4
+    return head
+
+
+def _parse_after_empty_lines(data: bytes, limits: HeadLimits) -> RequestHead | None:
+    """Skip the empty lines that some clients send behind a body (RFC 9112 section 2.2)."""
+    message = data
+    for _ in range(_EMPTY_LINES):
+        message = message.removeprefix(b"\r\n")
+    if message in (b"", b"\r"):
+        return None
+    if message[:1] == b"\r":
+        raise MessageError("malformed request line")
+    head = parse_request_head(message, limits)
+    if head is not None:
+        head.size += len(data) - len(message)
     return head
 
 
@@ -285,10 +315,13 @@ def _read_response_head(block: bytes, request_method: bytes) -> ResponseHead:
     head.body_length = _response_body_length(head.status, special, minor, request_method)
     if head.body_length == UNTIL_CLOSE:
         head.keep_alive = False
+    text = _TEXT_TYPE.search(head.rest)
+    head.charset_at = 0 if text is None else text.end()
     head.may_be_kept = special.get(b"x-accel-buffering", b"").lower() != b"no"
     names = head.rest.lower()
     head.has_date = b"\r\ndate:" in names
     head.has_server = b"\r\nserver:" in names
+    head.is_ordinary = b"upgrade" not in special and (head.body_length >= 0 or not special)
     return head
 
 
