@@ -25,6 +25,7 @@ from gateway.proxy.http1 import (
     MIN_VERSION,
     NO_BODY,
     MessageError,
+    RequestFields,
     RequestHead,
     ResponseHead,
 )
@@ -410,7 +411,7 @@ class Exchange:
         if not fields.is_ordinary:
             peer, special = self._downstream.peer, fields.special
             parts[7] = self._proxy.forwarding.route_lines(resolution.forwarded, peer, special)
-            parts[8] = self._forwarded_lines_with(special)
+            parts[8] = self._forwarded_lines_with(fields)
             if fields.upgrades:
                 parts[6] += b", Upgrade\r\nUpgrade: " + b", ".join(fields.upgrades)
         if self._body is not None:
@@ -421,9 +422,12 @@ class Exchange:
             parts[10] = request_ids_of_others(fields.special)
         return b"".join(parts)
 
-    def _forwarded_lines_with(self, special: Mapping[bytes, bytes]) -> bytes:
+    def _forwarded_lines_with(self, fields: RequestFields) -> bytes:
         """Append to what earlier proxies said of the request (proxying.md section 2)."""
-        lines = self._proxy.forwarding.lines(self.client, self._downstream.peer, special)
+        special = fields.special
+        lines = self._proxy.forwarding.lines(
+            self.client, self._downstream.peer, special, fields.minor
+        )
         if _TAKES_TRAILERS.search(special.get(b"te", b"")):
             lines += b"\r\nTE: trailers"
         if b"trailer" in special and not (self._body is not None and self._body.drops_trailers):

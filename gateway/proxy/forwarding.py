@@ -31,12 +31,12 @@ _OF_ROUTE = (b"X-Forwarded-Path", b"X-Forwarded-Host", b"X-Forwarded-Prefix")
 class Forwarding:
     """What earlier proxies say, as far as it is believed, and what the next one is told."""
 
-    def __init__(self, settings: NodeSettings, via: bytes) -> None:
+    def __init__(self, settings: NodeSettings, server: bytes) -> None:
         networks, self._trusts_unix = trusted_peers(settings.trusted_ips)
         self._trusted = Networks(networks)
         self._recursive = settings.real_ip_recursive
         self._ports = mapped_ports(settings.port_maps)
-        self._via = via
+        self._via = {b"1": b"1.1 " + server, b"0": b"1 " + server}  # by minor version
         name = settings.real_ip_header.lower().encode()
         self.by_proxy_protocol = settings.real_ip_header == PROXY_PROTOCOL
         self._real_ip_lines = re.compile(rb"(?i)\r\n%b:([^\r]*+)" % re.escape(name))
@@ -67,7 +67,7 @@ class Forwarding:
 
     def connection_lines(self, client: Client, peer: Peer) -> bytes:
         """Return the header lines about a client for requests that say nothing of it themselves."""
-        return self.lines(client, peer, _NOTHING)
+        return self.lines(client, peer, _NOTHING, b"1")
 
     # -- of a request
 
@@ -115,8 +115,14 @@ class Forwarding:
             return host
         return named
 
-    def lines(self, client: Client, peer: Peer, special: Mapping[bytes, bytes]) -> bytes:
-        """Return the header lines about the client of a request, and the way it came by."""
+    def lines(
+        self, client: Client, peer: Peer, special: Mapping[bytes, bytes], minor: bytes
+    ) -> bytes:
+        """Return the header lines about the client of a request, and the way it came by.
+
+        ``minor`` is the minor version of HTTP/1 that the client spoke.
+        """
+        via = self._via[minor]
         said = special if peer.trusted else _NOTHING
         earlier_for, earlier_via = special.get(_FOR), special.get(_VIA)
         scheme = b"https" if client.tls else b"http"
@@ -130,7 +136,7 @@ class Forwarding:
                 _line(b"X-Forwarded-Proto", said.get(_PROTO, scheme)),
                 _line(b"X-Forwarded-Port", said.get(_PORT, port)),
                 b"\r\nVia: ",
-                earlier_via + b", " + self._via if earlier_via else self._via,
+                earlier_via + b", " + via if earlier_via else via,
             )
         )
 

@@ -120,7 +120,7 @@ class RequestFields:
     """What the header lines of a request say. Shared by all requests that have the same lines.
 
     ``rest`` holds the lines that pass unchanged, each led by CRLF. ``is_ordinary`` tells that
-    nothing is in ``special`` that somebody would have to look at. A request with ``upgrades`` is
+    it is of HTTP/1.1 and nothing in ``special`` has to be looked at. A request with ``upgrades`` is
     never kept alive: what follows it may be meant for another protocol.
     """
 
@@ -294,7 +294,7 @@ def _read_request_fields(versioned_block: bytes) -> RequestFields:
     fields.host = _host_of(special, minor)
     fields.body_length = _request_body_length(special, minor)
     fields.expect_continue = _expects_continue(special.get(b"expect"), minor)
-    fields.is_ordinary = special.keys() <= _ORDINARY
+    fields.is_ordinary = special.keys() <= _ORDINARY and minor == b"1"
     return fields
 
 

@@ -108,7 +108,7 @@ class Proxy:
         self.freshness = Freshness(settings, traffic, self._version, sync_now, stale_s)
         self._name_lines()
         self.admission = Admission(settings, self.counts, traffic, self.failures)
-        self.forwarding = Forwarding(settings, self.names.via)
+        self.forwarding = Forwarding(settings, self.names.server)
         self.inspects_all = self.freshness.refuses_stale or self.forwarding.reads_ordinary
         self._date_second = 0
         self._date_line = b""

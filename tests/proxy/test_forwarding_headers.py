@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway import __version__
 from gateway.proxy.arrival import connection_factory
 from gateway.proxy.client import Client, Peer
 from gateway.proxy.forwarding import Forwarding
@@ -153,7 +154,7 @@ async def test_ports_are_told_as_clients_know_them(start_gateway: StartGateway, 
     gateway = await start_gateway(one_route(upstream), **TLS)
     listening = gateway.port
     gateway.proxy.forwarding = Forwarding(
-        NodeSettings(port_maps=f"80:{listening}, 443:{gateway.tls_port}"), b"1.1 gateway"
+        NodeSettings(port_maps=f"80:{listening}, 443:{gateway.tls_port}"), b"gateway"
     )
     assert (await sent_up(gateway, upstream))["X-Forwarded-Port"] == "80"
     client = await gateway.connect(tls=ClientTls())
@@ -202,6 +203,22 @@ async def test_the_example_of_the_sheet(start_gateway: StartGateway, upstream: U
     assert request["X-Forwarded-For"] == "203.0.113.9, 10.1.2.3, 127.0.0.1"
 
 
+@pytest.mark.parametrize(
+    ("head", "via"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "1.1"),
+        (b"GET / HTTP/1.0\r\nHost: a\r\n\r\n", "1"),
+        (b"GET / HTTP/1.0\r\n\r\n", "1"),
+        (b"GET / HTTP/1.0\r\nVia: 1.0 fred\r\n\r\n", "1.0 fred, 1"),
+    ],
+)
+async def test_via_tells_which_http_the_client_spoke(
+    gateway: Gateway, upstream: Upstream, head: bytes, via: str
+):
+    assert (await gateway.ask(head)).status == 200
+    assert upstream.requests[0]["Via"] == f"{via} gateway/{__version__}"
+
+
 # -- the client: real_ip_header
 
 
@@ -218,7 +235,7 @@ ME = Client(b"127.0.0.1", 8000, True, b"a.test")
 def client_behind(*lines: bytes, trusted: bool = True, **settings: Any) -> bytes:
     """The address of the client of a request with these header lines."""
     settings = {"trusted_ips": "127.0.0.1,10.0.0.0/8", **settings}
-    forwarding = Forwarding(NodeSettings(**settings), b"1.1 gateway")
+    forwarding = Forwarding(NodeSettings(**settings), b"gateway")
     client = forwarding.client_behind(ME, Peer(ME.address, trusted), fields_of(*lines))
     assert client == ME._replace(address=client.address)
     return client.address
@@ -443,7 +460,7 @@ def test_a_peer_is_known_by_its_address(name: tuple[Any, ...] | None, peer: Peer
     transport = asyncio.Transport(
         {"peername": name, "socket": SimpleNamespace(family=socket.AF_INET)}
     )
-    forwarding = Forwarding(NodeSettings(trusted_ips="10.0.0.0/8,fe80::/10"), b"1.1 gateway")
+    forwarding = Forwarding(NodeSettings(trusted_ips="10.0.0.0/8,fe80::/10"), b"gateway")
     assert forwarding.peer_of(transport) == peer
 
 
