@@ -14,8 +14,11 @@ from gateway.entities.entity import Elsewhere, Entity, Given, Operation
 from gateway.entities.entity_type import EntityType
 from gateway.entities.errors import ENTITY, violation
 from gateway.entities.pem import CertificatePem, PrivateKeyPem, is_pair, parse_chain
-from gateway.entities.rules import Satisfies
+from gateway.entities.rules import AtMost, Satisfies
 from gateway.entities.types import WildcardHost
+
+MOST_NAMES = 1000
+"""Names written with a certificate: each is a row, and all other writers wait meanwhile."""
 
 
 def _none_twice(names: list[str]) -> list[str]:
@@ -23,6 +26,9 @@ def _none_twice(names: list[str]) -> list[str]:
         if number > 1:
             raise violation(f"{name} is duplicated")
     return names
+
+
+Names = Annotated[list[WildcardHost], AtMost(MOST_NAMES), Satisfies(_none_twice)]
 
 
 class Certificate(Entity):
@@ -36,7 +42,7 @@ class Certificate(Entity):
     key_alt: PrivateKeyPem | None = Field(
         default=None, description="Private key of the alternative certificate."
     )
-    snis: Annotated[list[WildcardHost] | None, Satisfies(_none_twice), Elsewhere()] = Field(
+    snis: Annotated[Names | None, Elsewhere()] = Field(
         default=None, description="Server names that the certificate is shown for."
     )
 

@@ -177,6 +177,12 @@ def test_a_name_twice_is_refused_in_words():
     assert str(refusal.value) == "schema violation (snis: a.example is duplicated)"
 
 
+def test_there_is_an_end_to_the_names_written_at_once():
+    names = [f"n{number}.example" for number in range(1001)]
+    assert names_of(given(snis=names[:1000])) == names[:1000]
+    assert refused(CERTIFICATES, given(snis=names)) == {"snis": "length must be at most 1000"}
+
+
 def test_a_bad_name_is_refused_in_its_place():
     assert refused(CERTIFICATES, given(snis=["a.example", "10.0.0.1", "a.*.example"])) == {
         "snis": [None, "must not be an IP", "wildcard must be leftmost or rightmost character"]
