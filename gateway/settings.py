@@ -405,6 +405,7 @@ class NodeSettings(SharedSettings):
     )
     response_charset: str = Field(
         "auto",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9!#$%&+^_`{}~.:-]*$",
         description="Charset named in text responses that name none; `off` for none, `auto` is "
         "UTF-8 with compat kong, else off.",
     )

@@ -27,7 +27,7 @@ from gateway.proxy.resolver import Resolver
 from gateway.proxy.spool import SpoolRoom
 from gateway.proxy.tls import TlsTermination
 from gateway.proxy.upstream_tls import UpstreamTls
-from gateway.settings import NodeSettings
+from gateway.settings import Compat, NodeSettings
 from gateway.snapshot import Snapshot
 
 
@@ -87,6 +87,7 @@ class Proxy:
         self.draining = False
         self.idle_timeout_s = settings.keepalive_timeout_s
         self.buffer_limit_bytes = settings.buffer_limit_bytes
+        self.charset_suffix = _charset_suffix(settings)
         self.head_limits = HeadLimits(
             line_bytes=settings.request_line_limit_bytes,
             head_bytes=settings.header_limit_bytes,
@@ -206,3 +207,11 @@ class Proxy:
             sent = (head, body)
             self.access_log.note(unread_request(client.address, request_id, status, sent, received))
         return head + body
+
+
+def _charset_suffix(settings: NodeSettings) -> bytes:
+    """Return what is appended to the type of texts that name no charset (proxying.md section 3)."""
+    charset = settings.response_charset
+    if charset == "auto":
+        charset = "UTF-8" if settings.compat is Compat.KONG else "off"
+    return b"" if charset == "off" else b"; charset=" + charset.encode()

@@ -49,6 +49,11 @@ class RequestBody(Protocol):
     """What an exchange does with the body of its request."""
 
     @property
+    def drops_trailers(self) -> bool:
+        """Whether what comes behind the body goes no further."""
+        ...
+
+    @property
     def framing_line(self) -> bytes:
         """The header line that tells the upstream how long the body is."""
         ...
@@ -104,6 +109,7 @@ class KeptBody:
     )
 
     may_be_repeated = True
+    drops_trailers = True
 
     def __init__(self, exchange: Sending, room: SpoolRoom, limit_bytes: int) -> None:
         self._exchange = exchange
@@ -221,6 +227,8 @@ class StreamedBody:
         "_trailers",
         "_waiting_bytes",
     )
+
+    drops_trailers = False
 
     def __init__(self, exchange: Sending, length: int, limit_bytes: int) -> None:
         self._exchange = exchange

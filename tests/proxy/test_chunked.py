@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.proxy.chunked import LAST_CHUNK, ChunkedDecoder, chunk
+from gateway.proxy.chunked import LAST_CHUNK, ChunkedDecoder, chunk, last_chunk
 from gateway.proxy.http1 import MessageError
 
 
@@ -85,6 +85,44 @@ def test_chunked_bodies_that_are_refused(body: bytes):
         decoded(body)
     with pytest.raises(MessageError):
         decoded(*(body[i : i + 1] for i in range(len(body))))
+
+
+def test_trailers_are_kept():
+    body = b"0\r\nX-Sum: 1\r\nempty:\r\nB:\ta \r\n\r\n"
+    decoder = ChunkedDecoder()
+    for byte in body:
+        decoder.feed(bytes([byte]))
+    assert decoder.trailers == b"\r\nX-Sum: 1\r\nempty:\r\nB:\ta "
+    assert last_chunk(decoder.trailers) == body
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Content-Length", "transfer-encoding", "HOST", "Connection", "Trailer", "TE", "Upgrade"),
+        *("Authorization", "Proxy-Authorization", "Cookie", "Set-Cookie", "Expect", "If-Match"),
+        *("Content-Type", "Cache-Control", "Location", "Via", "X-Forwarded-For", "X-Real-IP"),
+        *("X-Gateway-Request-Id", "X-Kong-Proxy-Latency", "X-Accel-Redirect", "Keep-Alive"),
+    ],
+)
+def test_what_must_not_come_late_is_no_trailer(name: str):
+    decoder = ChunkedDecoder()
+    decoder.feed(b"0\r\n" + name.encode() + b": 1\r\nX-Sum: 1\r\n\r\n")
+    assert (decoder.finished, decoder.trailers) == (True, b"\r\nX-Sum: 1")
+
+
+@pytest.mark.parametrize("extension", [b"", b";a"])
+def test_very_many_chunks_are_not_taken_all_at_once(extension: bytes):
+    """Neither with extensions of their own, which take longer; the last feed finds the end."""
+    decoder = ChunkedDecoder()
+    payload, rounds = b"", 0
+    data = (b"1" + extension + b"\r\na\r\n") * 5000 + b"0\r\n\r\nbeyond"
+    while not decoder.finished:
+        pieces, beyond = decoder.feed(data)
+        assert len(pieces) <= 1024
+        assert decoder.pending is not decoder.finished
+        payload, rounds, data = payload + b"".join(pieces), rounds + 1, b""
+    assert (payload, beyond, rounds) == (b"a" * 5000, b"beyond", 5)
 
 
 def test_chunk_writes_what_the_decoder_reads():

@@ -246,6 +246,19 @@ def test_hosts_that_are_taken(host: bytes):
     assert complete_request(with_headers(b"Host: " + host)).fields.host == host
 
 
+@pytest.mark.parametrize("empty_lines", [1, 4])
+def test_empty_lines_before_a_request_are_skipped(empty_lines: int):
+    message = b"\r\n" * empty_lines + PLAIN
+    feed_in_pieces_until_read(message)
+    head = complete_request(message + b"more")
+    assert (head.method, head.path, head.size) == (b"GET", b"/a", len(message))
+
+
+def feed_in_pieces_until_read(message: bytes) -> None:
+    for beginning in splits(message):
+        assert request(beginning) is None
+
+
 def test_http_1_0_may_do_without_a_host():
     assert complete_request(with_headers(version=b"1.0")).fields.host == b""
 
@@ -343,7 +356,9 @@ REFUSED = {
     "bare LF throughout": (b"GET / HTTP/1.1\nHost: a\n\n", 400),
     "bare LF at the end": (b"GET / HTTP/1.1\r\nHost: a\n\n", 400),
     "bare CR at the end": (b"GET / HTTP/1.1\r\nHost: a\r\r\n\r\n", 400),
-    "empty line first": (b"\r\n" + PLAIN, 400),
+    "many empty lines first": (b"\r\n" * 5 + PLAIN, 400),
+    "bare LF first": (b"\n" + PLAIN, 400),
+    "bare CR first": (b"\r" + PLAIN, 400),
     "space first": (b" " + PLAIN, 400),
     "no host": (with_headers(b"X-A: 1"), 400),
     "two hosts": (with_headers(b"Host: a", b"Host: a"), 400),
@@ -489,6 +504,60 @@ def test_what_a_response_says_for_one_hop_is_no_part_of_the_rest():
     )
     assert head.rest == b"\r\nServer: nginx\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2"
     assert head.special[b"via"] == b"1.0 fred"
+
+
+def test_what_is_meant_for_a_server_in_front_of_the_upstream_is_no_part_of_the_rest():
+    head = complete_response(
+        response(
+            b"X-Accel-Redirect: /secret",
+            b"x-accel-expires: 0",
+            b"X-Accel-Limit-Rate: 1",
+            b"X-Accel-Buffering: yes",
+            b"X-Accel-Charset: x",
+            b"X-Pad: avoid browser bug",
+            b"X-Accelerated: 1",
+            b"X-Padding: 1",
+        )
+    )
+    assert head.rest == b"\r\nX-Accelerated: 1\r\nX-Padding: 1"
+
+
+@pytest.mark.parametrize(
+    ("line", "may_be_kept"),
+    [
+        (b"X-None: 1", True),
+        (b"X-Accel-Buffering: yes", True),
+        (b"X-Accel-Buffering: no", False),
+        (b"x-accel-buffering:NO ", False),
+    ],
+)
+def test_an_upstream_may_forbid_to_keep_its_response(line: bytes, may_be_kept: bool):
+    assert complete_response(response(line)).may_be_kept is may_be_kept
+
+
+@pytest.mark.parametrize(
+    ("content_type", "with_charset"),
+    [
+        (b"text/html", b"text/html!"),
+        (b"TEXT/Plain ", b"TEXT/Plain! "),
+        (b"text/xml", b"text/xml!"),
+        (b"application/javascript", b"application/javascript!"),
+        (b"application/rss+xml", b"application/rss+xml!"),
+        (b"text/html;level=1", b"text/html;level=1!"),
+        (b"text/html; charset=latin-1", b"text/html; charset=latin-1"),
+        (b"text/html; level=1; Charset = x", b"text/html; level=1; Charset = x"),
+        (b"text/css", b"text/css"),
+        (b"text/htmlx", b"text/htmlx"),
+        (b"application/json", b"application/json"),
+        (b"", b""),
+    ],
+)
+def test_where_a_charset_belongs(content_type: bytes, with_charset: bytes):
+    head = complete_response(response(b"A: b", b"Content-Type: " + content_type, b"C: d"))
+    rest, at = head.rest, head.charset_at
+    if at:
+        rest = rest[:at] + b"!" + rest[at:]
+    assert rest == b"\r\nA: b\r\nContent-Type: " + with_charset + b"\r\nC: d"
 
 
 def test_the_same_response_head_is_read_once_but_anew_for_head():
