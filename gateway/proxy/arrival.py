@@ -52,6 +52,7 @@ class Arrival(asyncio.Protocol):
         "_client_address",
         "_entering",
         "_header",
+        "_is_cut",
         "_peer",
         "_proxy",
         "_server_state",
@@ -87,6 +88,7 @@ class Arrival(asyncio.Protocol):
         self._socket: socket.socket | None = None
         self._header = b""  # as far as it has come
         self._entering: asyncio.Task[None] | None = None
+        self._is_cut = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Admit the client, unless there are too many, and take the first step."""
@@ -129,13 +131,17 @@ class Arrival(asyncio.Protocol):
 
     def cut(self) -> None:
         """Close at once."""
+        self._is_cut = True
         if self._entering is not None:
             self._entering.cancel()
         self._forget()
 
     def _refuse(self, reason: str) -> None:
-        self._proxy.admission.refuse(self._step, reason, self._client_address.decode())
+        self._note_refusal(reason)
         self.cut()
+
+    def _note_refusal(self, reason: str) -> None:
+        self._proxy.admission.refuse(self._step, reason, self._client_address.decode())
 
     def _forget(self) -> None:
         """Count the connection out, and close what is still held; nothing if that is done."""
@@ -211,14 +217,17 @@ class Arrival(asyncio.Protocol):
         try:
             await proxy.loop.connect_accepted_socket(partial(_Entry, self), connected, **options)
         except ssl.SSLError as error:
-            self._refuse(error.reason or str(error))
+            self._note_refusal(error.reason or str(error))
         except OSError:
             pass  # the client has gone
         finally:
             self._forget()
 
-    def hand_over(self, transport: asyncio.BaseTransport) -> None:
+    def hand_over(self, transport: asyncio.Transport) -> None:
         """Let a connection that knows its client have the transport."""
+        if self._is_cut:
+            transport.abort()
+            return
         proxy, tls = self._proxy, self._tls
         sni = None if tls is None else tls.server_name(transport.get_extra_info("ssl_object"))
         port = proxy.forwarding.port_of(transport)
@@ -249,4 +258,5 @@ class _Entry(asyncio.Protocol):
         self._arrival = arrival
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._arrival.hand_over(transport)
+        """Hand it over."""
+        self._arrival.hand_over(transport)  # type: ignore[arg-type]  # TCP gives a full Transport

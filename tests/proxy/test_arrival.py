@@ -533,6 +533,45 @@ async def test_a_cut_ends_a_handshake_at_once(start_gateway: StartGateway, upstr
     assert gateway.refusals == {}
 
 
+class LastMoment(asyncio.Transport):
+    """A transport that is there just after nobody wants it any more."""
+
+    aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def test_a_cut_at_the_very_end_of_a_handshake_is_a_cut_as_well(
+    start_gateway: StartGateway, upstream: Upstream
+):
+    gateway = await start_gateway(one_route(upstream), **TLS)
+    client = await Client.connect(gateway.tls_port)
+    arrival = await one_of(gateway)
+    arrival.cut()
+    transport = LastMoment()
+    arrival.hand_over(transport)
+    assert transport.aborted
+    assert len(gateway.proxy.admission) == 0
+    await client.close()
+
+
+@pytest.mark.both_loops
+async def test_a_client_of_tls_that_hangs_up_is_no_half_closed_one(
+    start_gateway: StartGateway, upstream: Upstream, caplog: pytest.LogCaptureFixture
+):
+    """TLS ends both ways at once, and the loop complains to whoever pretends otherwise."""
+    gateway = await start_gateway(one_route(upstream), **TLS)
+    upstream.scripted = True
+    client = await gateway.connect(tls=ClientTls())
+    client.send(GET)
+    await (await upstream.accept()).request()
+    await client.close()
+    await eventually(lambda: not gateway.connections)
+    assert gateway.codes() == {("all", 499, False): 1}
+    assert caplog.records == []
+
+
 async def test_an_arrival_gives_way_like_an_idle_connection(
     start_gateway: StartGateway, upstream: Upstream
 ):
