@@ -174,14 +174,18 @@ class TunnelEnd(asyncio.Protocol):
         """Give up a side that has taken nothing since the deadline was set."""
         if self.deadline > self._tunnel.loop.time():
             self._tunnel.wheel.watch(self)
-        elif self.transport.get_write_buffer_size() < self._unsent_bytes:
+        elif self._unsent_now() < self._unsent_bytes:
             self._await_progress()
         else:
             stall_s = self._tunnel.stall_s
             self._tunnel.cut(f"a side took nothing for {stall_s:g} s, the service's write_timeout")
 
+    def _unsent_now(self) -> int:
+        """Return what waits for this side; a transport that closes need not know any more."""
+        return 0 if self.transport.is_closing() else self.transport.get_write_buffer_size()
+
     def _await_progress(self) -> None:
-        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self._unsent_bytes = self._unsent_now()
         self.deadline = self._tunnel.loop.time() + self._tunnel.stall_s
         if self.deadline < self.slot_at:
             self._tunnel.wheel.watch(self)

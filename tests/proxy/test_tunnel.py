@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+from types import SimpleNamespace
 
 import h11
 import pytest
 
+from gateway.proxy.key_pairs import load_pair
+from gateway.proxy.tunnel import Tunnel, TunnelEnd
+
+from .certificates import Authority
 from .conftest import StartGateway
 from .gateway import Gateway, one_route
-from .peers import DEADLINE_S, OK, Client, Peer, Pouring, Upstream, UpstreamPeer, drink, eventually
+from .peers import (
+    DEADLINE_S,
+    OK,
+    Client,
+    ClientTls,
+    Peer,
+    Pouring,
+    Upstream,
+    UpstreamPeer,
+    drink,
+    eventually,
+)
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 UPGRADE = (
@@ -496,6 +513,68 @@ async def test_a_side_that_takes_nothing_is_cut_after_the_write_timeout(
     await upstream.stop()
 
 
+class StillTransport(asyncio.Transport):
+    """A transport of which the test says how much waits in it."""
+
+    def __init__(self) -> None:
+        self.unsent_bytes = 0
+        self.aborted = False
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent_bytes
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.unsent_bytes += len(data)
+
+    def pause_reading(self) -> None:
+        return
+
+    def resume_reading(self) -> None:
+        return
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class StillConnection:
+    """A connection of a tunnel without a socket."""
+
+    def __init__(self) -> None:
+        self.transport = StillTransport()
+
+    def leave_to(self, end: TunnelEnd) -> bytes:
+        self.end = end
+        end.connection_made(self.transport)
+        return b""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        return
+
+
+def test_a_side_that_takes_little_is_not_taken_for_one_that_takes_nothing():
+    loop = SimpleNamespace(time=lambda: now)
+    service = SimpleNamespace(read_timeout_s=60.0, write_timeout_s=10.0)
+    wheel, cuts = SimpleNamespace(watch=lambda _: None), []
+    exchange = SimpleNamespace(on_tunnel_cut=cuts.append)
+    client, upstream = StillConnection(), StillConnection()
+    now = 0.0
+    Tunnel(exchange, service, wheel, loop).begin(client, upstream, bytes(3))  # type: ignore[arg-type]
+    client.end.pause_writing()
+    for unsent_bytes in (2, 1):
+        client.transport.unsent_bytes = unsent_bytes
+        now = client.end.deadline
+        client.end.on_deadline()
+        assert client.end.deadline == now + 10
+    now = client.end.deadline
+    client.end.on_deadline()
+    assert client.transport.aborted
+    assert upstream.transport.aborted
+    assert cuts == ["a side took nothing for 10 s, the service's write_timeout"]
+
+
 async def test_a_survivor_that_takes_nothing_is_given_up(
     start_gateway: StartGateway, upstream: Upstream
 ):
@@ -512,6 +591,70 @@ async def test_a_survivor_that_takes_nothing_is_given_up(
     await peer.reset()
     await eventually(lambda: not gateway.connections)
     assert gateway.codes() == {("all", 101, True): 1}
+
+
+# -- TLS, which cannot end in one direction only
+
+
+async def secured_tunnel(
+    start_gateway: StartGateway, upstream: Upstream
+) -> tuple[Gateway, Client, UpstreamPeer]:
+    """A tunnel to an https upstream, of a client that speaks TLS too."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    load_pair(context, Authority().issue("127.0.0.1"))
+    await upstream.start(tls=context)
+    gateway = await start_gateway(one_route(upstream, to={"protocol": "https"}), proxy_tls_port=0)
+    upstream.scripted = True
+    client = await gateway.connect(tls=ClientTls())
+    client.send(UPGRADE + b"early")
+    peer = await upstream.accept()
+    await peer.request()
+    peer.send(SWITCHING + b"welcome")
+    await switched(client)
+    await takes(client, b"welcome")
+    await takes(peer, b"early")
+    return gateway, client, peer
+
+
+@pytest.mark.both_loops
+@pytest.mark.parametrize("leaver", ["client", "upstream"])
+@pytest.mark.parametrize("manner", ["close", "reset"])
+async def test_a_secured_tunnel_carries_both_ways_and_ends_with_either(
+    start_gateway: StartGateway, leaver: str, manner: str
+):
+    upstream = Upstream()
+    gateway, client, peer = await secured_tunnel(start_gateway, upstream)
+    await carries_on(client, peer)
+    gone, left = (client, peer) if leaver == "client" else (peer, client)
+    if manner == "close":
+        gone.send(bytes(500_000))
+        await gone.close()
+        assert await left.rest() == bytes(500_000)
+    else:
+        await gone.reset()
+        assert await left.closed()
+    await left.close()
+    await eventually(lambda: not gateway.connections)
+    await eventually(lambda: not gateway.proxy.pools._pools)
+    assert gateway.codes() == {("all", 101, True): 1}
+    await upstream.stop()
+
+
+@pytest.mark.both_loops
+async def test_the_end_of_a_plain_side_is_the_end_of_a_secured_one(start_gateway: StartGateway):
+    upstream = Upstream()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    load_pair(context, Authority().issue("127.0.0.1"))
+    await upstream.start(tls=context)
+    gateway = await start_gateway(one_route(upstream, to={"protocol": "https"}))
+    client, peer = await tunnel(gateway, upstream)
+    client.send(b"my last words")
+    client.half_close()
+    assert await peer.rest() == b"my last words"
+    await peer.close()
+    assert await client.closed()
+    await eventually(lambda: not gateway.connections)
+    await upstream.stop()
 
 
 # -- on stop, and in the books

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
@@ -14,6 +15,9 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 from websockets.http11 import Request, Response
 
+from gateway.proxy.key_pairs import load_pair
+
+from .certificates import Authority, any_server
 from .conftest import StartGateway
 from .gateway import Gateway, one_route
 from .peers import DEADLINE_S, eventually
@@ -35,10 +39,17 @@ async def proxied(
     """A gateway before a WebSocket server, and what connects to it."""
     async with serve(handler, "127.0.0.1", 0, **of_server) as server:
         port: int = next(iter(server.sockets)).getsockname()[1]
-        gateway = await start_gateway(one_route(port))
+        protocol = "https" if "ssl" in of_server else "http"
+        gateway = await start_gateway(one_route(port, to={"protocol": protocol}), proxy_tls_port=0)
 
         def connected(**of_client: Any) -> AbstractAsyncContextManager[ClientConnection]:
-            return connect(f"ws://127.0.0.1:{gateway.port}/ws", proxy=None, **of_client)
+            secured = "ssl" in of_client
+            uri = (
+                f"wss://127.0.0.1:{gateway.tls_port}"
+                if secured
+                else f"ws://127.0.0.1:{gateway.port}"
+            )
+            return connect(uri, proxy=None, **of_client)
 
         yield gateway, connected
 
@@ -64,6 +75,25 @@ async def test_messages_of_all_sizes_come_back(
         for _ in range(3):
             await socket.send(message)
             assert await socket.recv() == message
+
+
+@pytest.mark.both_loops
+@pytest.mark.parametrize("upstream", ["ws", "wss"])
+@pytest.mark.parametrize("client", ["ws", "wss"])
+async def test_either_side_may_be_secured(start_gateway: StartGateway, client: str, upstream: str):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    load_pair(context, Authority().issue("127.0.0.1"))
+    of_server = {"ssl": context} if upstream == "wss" else {}
+    of_client = {"ssl": any_server()} if client == "wss" else {}
+    limits = {"max_size": 2_000_000, "compression": None}
+    async with proxied(start_gateway, echo, **limits, **of_server) as (gateway, connected):
+        for _ in range(3):
+            async with connected(**limits, **of_client) as socket:
+                for message in ("short", bytes(1_000_000), "short"):
+                    await socket.send(message)
+                    assert await socket.recv() == message
+        await eventually(lambda: not gateway.connections)
+        assert gateway.codes() == {("all", 101, True): 3}
 
 
 async def test_a_fragmented_message_arrives_in_its_fragments(start_gateway: StartGateway):
