@@ -9,8 +9,8 @@ from itertools import count
 
 from .nodes import DEADLINE_S, until
 
-PAUSE_S = 0.005
-"""Between two requests of a client, so that there is something left of the machine."""
+PAUSES_S = (0.005, 0.05, 0.5)
+"""Between two requests: who pauses long is idle whenever a node stops."""
 _BODY = b"x" * 1000
 
 
@@ -36,7 +36,8 @@ class StrictClients:
         clients = cls(port, prefix)
         async with asyncio.TaskGroup() as group:
             for number in range(keeping + renewing):
-                asking = clients._ask_on(keeps=number < keeping)
+                pause_s = PAUSES_S[number % len(PAUSES_S)]
+                asking = clients._ask_on(pause_s, keeps=number < keeping)
                 group.create_task(asking, name=f"strict-client-{number}")
             yield clients
             clients._has_ended = True
@@ -50,13 +51,13 @@ class StrictClients:
 
         await until(is_reached)
 
-    async def _ask_on(self, *, keeps: bool) -> None:
+    async def _ask_on(self, pause_s: float, *, keeps: bool) -> None:
         while not self._has_ended:
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
             may_stay = True
             while may_stay and not self._has_ended:
                 may_stay = await self._ask(reader, writer) and keeps
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(pause_s)
             writer.close()
             await writer.wait_closed()
 

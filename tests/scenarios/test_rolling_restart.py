@@ -12,7 +12,7 @@ from .upstream import Upstream
 
 # An idle connection waits for a last request for as long as even a busy machine keeps its client.
 PATIENT = {"drain_idle_s": 20, "shutdown_timeout_s": 25}
-LOAD = {"keeping": 8, "renewing": 4}
+LOAD = {"keeping": 9, "renewing": 6}
 
 
 async def serve_orders(nodes: list[NodeProcess], upstream: Upstream) -> None:
