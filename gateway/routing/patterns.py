@@ -3,6 +3,10 @@
 Latin-1 mode makes one byte one character, so that patterns see the path as it is matched, offsets
 are byte offsets, and no path is ever invalid. Look-around, back-references and the like have no
 linear-time form: such a pattern does not compile.
+
+Linear is not quick by itself: for each byte of a path, every step of the compiled pattern may be
+looked at. Counted repetitions multiply steps (``(a?){500}`` has a thousand), so their number is
+limited; then the worst pattern and the longest path take some 40 ms. So is what one may remember.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import re2
 from gateway.routing.paths import common_start
 
 _PREFIX_LIMIT_BYTES = 64
+_STEPS_LIMIT = 2_000
 
 _OPTIONS = re2.Options()
 _OPTIONS.encoding = re2.Options.Encoding.LATIN1
@@ -81,13 +86,24 @@ class ValueRegex:
         return self._pattern.search(value) is not None
 
 
+def check_pattern(text: str) -> None:
+    """Raise ValueError with the reason if ``text`` is no regex for a path or a header value."""
+    _compile(text)
+
+
 def _compile(text: str) -> Any:
     """Compile a pattern; raises ValueError with the engine's reason."""
     try:
-        return re2.compile(text.encode(), _OPTIONS)
+        pattern = re2.compile(text.encode(), _OPTIONS)
     except re2.error as error:
         reason = error.args[0]
-        raise ValueError(reason.decode() if isinstance(reason, bytes) else reason) from error
+        if isinstance(reason, bytes):
+            reason = reason.decode(errors="replace")
+        raise ValueError(reason) from error
+    if pattern.programsize > _STEPS_LIMIT:
+        steps = f"{pattern.programsize} steps, the limit is {_STEPS_LIMIT}"
+        raise ValueError(f"pattern too large: {steps}")
+    return pattern
 
 
 def _literal_prefix(pattern: Any) -> bytes:

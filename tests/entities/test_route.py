@@ -59,6 +59,10 @@ def test_good_paths(path: str):
         ("/%ff", "invalid path: '/%ff' (it stands for bytes that are no UTF-8)"),
         ("~/(", "invalid regex: '/(' (missing ): /()"),
         ("~/a(?=b)", "invalid regex: '/a(?=b)' (invalid perl operator: (?=)"),
+        (
+            "~/(a?){1000}",
+            "invalid regex: '/(a?){1000}' (pattern too large: 4005 steps, the limit is 2000)",
+        ),
         ("~/(a)\\1", "invalid regex: '/(a)\\1' (invalid escape sequence: \\1)"),
     ],
 )
@@ -88,10 +92,18 @@ def test_bad_hosts(host: str, text: str):
     assert refused(ROUTES, {"hosts": [host]}) == {"hosts": [text]}
 
 
+@pytest.mark.parametrize("path", ["~/a{1000}", "~/(?<id>\\d+)$", "~/中+"])
+def test_good_regex_paths(path: str):
+    assert accepted(ROUTES, {"paths": [path]})["paths"] == [path]
+
+
 def test_a_header_regex_must_compile_too():
     assert accepted(ROUTES, {"headers": {"x-tier": ["~*^go+ld$"]}})
     assert refused(ROUTES, {"headers": {"x-tier": ["~*("]}}) == {
         "headers": "invalid regex: '(' (missing ): ()"
+    }
+    assert refused(ROUTES, {"headers": {"x-tier": ["~*.{2000}"]}}) == {
+        "headers": "invalid regex: '.{2000}' (invalid repetition size: {2000})"
     }
 
 

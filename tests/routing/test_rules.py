@@ -158,6 +158,7 @@ def test_routes_of_streams_are_not_loaded(protocols: list[str]) -> None:
     [
         (rule("A", paths=["/ok", "~/a(b"]), r"path '~/a\(b'"),
         (rule("A", paths=["~/(?=a)"]), r"path '~/\(\?=a\)'"),
+        (rule("A", paths=["~/(a?){1000}"]), r"path '~/\(a\?\)\{1000\}' .*4005 steps"),
         (rule("A", paths=["a"]), "path 'a'"),
         (rule("A", headers={"X-Version": ["~*["]}), "header 'X-Version'"),
         (rule("A", hosts=["*.a.*"]), r"host '\*\.a\.\*'"),
