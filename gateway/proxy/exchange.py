@@ -542,7 +542,8 @@ class Exchange:
         self._head_at = perf_counter()
         self.status = head.status
         self._from_upstream = True
-        self.upstream = self._body = None
+        self.upstream = None
+        self._free_bodies()
         message = b"".join(
             (
                 b"HTTP/1.1 ",

@@ -221,6 +221,20 @@ async def test_an_upgrade_may_have_a_body(gateway: Gateway, upstream: Upstream, 
     await carries_on(client, peer)
 
 
+async def test_a_tunnel_keeps_no_body_on_disk(start_gateway: StartGateway, upstream: Upstream):
+    gateway = await start_gateway(one_route(upstream), buffer_limit_bytes=4096)
+    upstream.scripted = True
+    client = await gateway.connect()
+    client.send(UPGRADE[:-2] + b"Content-Length: 100000\r\n\r\n" + bytes(100_000))
+    peer = await upstream.accept()
+    assert (await peer.request()).body == bytes(100_000)
+    assert gateway.proxy.spool_room.used_bytes > 0
+    peer.send(SWITCHING)
+    await switched(client)
+    assert gateway.proxy.spool_room.used_bytes == 0
+    await carries_on(client, peer)
+
+
 async def test_an_upgrade_is_tried_again_like_any_other_get(gateway: Gateway, upstream: Upstream):
     upstream.scripted = True
     client = await gateway.connect()
