@@ -48,6 +48,8 @@ NO_TARGET = "failure to get a peer from the ring-balancer"
 NO_ADDRESS = "name resolution failed"
 NO_ROOM = "no room for the request body at the moment"
 HTTPS_ONLY = "Please use HTTPS protocol"
+HTTP2_ONLY = "Please use HTTP2 protocol"
+GRPC_ONLY = "Non-gRPC request matched gRPC route"
 
 _JSON = "application/json; charset=utf-8"
 _PLAIN = "text/plain; charset=utf-8"

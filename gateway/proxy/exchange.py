@@ -40,7 +40,7 @@ from gateway.proxy.upstream_tls import TlsPeer, server_name
 
 if TYPE_CHECKING:
     from gateway.proxy.proxy import Proxy
-    from gateway.snapshot import Service, Target
+    from gateway.snapshot import Route, Service, Target
 
 _NOT_REPEATED = frozenset({b"POST", b"PATCH", b"LOCK"})
 """Methods that are not sent twice once a byte of them is out (proxying.md section 5)."""
@@ -259,9 +259,9 @@ class Exchange:
             return
         self._resolution = resolution
         self._traffic = resolution.traffic
-        if resolution.route.https_only and not self._is_https():
-            self._refuse_plain_http(resolution.route.https_redirect_status_code)
-        elif resolution.service is None:
+        if resolution.route.only is not None and self._refuses(resolution.route):
+            return
+        if resolution.service is None:
             self.answer(503, errors.NO_SERVICE)
         else:
             self._service = resolution.service
@@ -269,6 +269,16 @@ class Exchange:
                 self._ask_for_body(keep=resolution.route.request_buffering)
             else:
                 self._try_next()
+
+    def _refuses(self, route: Route) -> bool:
+        """Answer a request that came by another protocol than its route is for, and tell so."""
+        if route.only == "grpc":
+            self._refuse_http1()
+        elif self._is_https():
+            return False
+        else:
+            self._refuse_plain_http(route.https_redirect_status_code)
+        return True
 
     def _is_https(self) -> bool:
         forwarding, peer = self._proxy.forwarding, self._downstream.peer
@@ -737,6 +747,15 @@ class Exchange:
         host = host_without_port(asked).lower()
         location = b"https://" + host + self._path + self._query
         self.answer(status, "", extra=b"\r\nLocation: " + location)
+
+    def _refuse_http1(self) -> None:
+        """Say that gRPC needs HTTP/2, or that this is no gRPC (router.md section 8)."""
+        content_types = [v for n, v in self.head.fields.headers() if n == b"content-type"]
+        if content_types and content_types[0].startswith(b"application/grpc"):
+            extra = b"\r\nConnection: Upgrade\r\nUpgrade: HTTP/2"
+            self.answer(426, errors.HTTP2_ONLY, extra)
+        else:
+            self.answer(415, errors.GRPC_ONLY)
 
     # -- the end
 

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from gateway.balancing import Balancer, WeightedRoundRobin
-from gateway.routing import RouteRule
+from gateway.routing import HTTP_FAMILY, RouteRule
 from gateway.routing.paths import PathHandling
 
 Row = Mapping[str, Any]
@@ -87,7 +87,10 @@ class Service:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
-    """What happens to a request once the router has chosen this route."""
+    """What happens to a request once the router has chosen this route.
+
+    ``only`` is the protocol that all requests must come by, None if plain HTTP will do.
+    """
 
     id: UUID
     name: str | None
@@ -95,7 +98,7 @@ class Route:
     strip_path: bool
     preserve_host: bool
     path_handling: PathHandling
-    https_only: bool
+    only: Literal["https", "grpc"] | None
     https_redirect_status_code: int
     request_buffering: bool
     response_buffering: bool
@@ -153,7 +156,7 @@ def compile_route(row: Row, *, compatible: bool = False) -> RouteRule:
     Flavor ``traditional_compatible`` knows no path handling but v0 (router.md section 6).
     """
     protocols = frozenset(_texts(row, "protocols"))
-    if not protocols & SERVED_PROTOCOLS:
+    if not protocols & HTTP_FAMILY:
         raise ValueError(f"protocols {sorted(protocols)} are not served by this version")
     route = Route(
         id=row["id"],
@@ -162,7 +165,7 @@ def compile_route(row: Row, *, compatible: bool = False) -> RouteRule:
         strip_path=row["strip_path"],
         preserve_host=row["preserve_host"],
         path_handling="v0" if compatible else row["path_handling"] or "v0",
-        https_only=protocols == {"https"},
+        only=_only(protocols),
         https_redirect_status_code=_redirect(row["https_redirect_status_code"]),
         request_buffering=row["request_buffering"],
         response_buffering=row["response_buffering"],
@@ -275,6 +278,12 @@ def _headers(row: Row) -> Mapping[str, tuple[str, ...]]:
 
 def _is_list_of_texts(value: Any) -> bool:
     return isinstance(value, list) and set(map(type, value)) <= {str}
+
+
+def _only(protocols: frozenset[str]) -> Literal["https", "grpc"] | None:
+    if "http" in protocols:
+        return None
+    return "https" if "https" in protocols else "grpc"
 
 
 def _created_at(row: Row) -> float:

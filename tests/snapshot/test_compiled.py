@@ -102,7 +102,7 @@ def test_a_service_that_cannot_be_served(columns: dict[str, Any], reason: str):
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [
-        ({"protocols": ["grpc"]}, "are not served by this version"),
+        ({"protocols": ["tcp", "tls"]}, "are not served by this version"),
         ({"protocols": []}, "are not served by this version"),
         ({"https_redirect_status_code": 303}, "https_redirect_status_code 303"),
     ],
@@ -125,12 +125,19 @@ def test_a_host_header_must_stay_on_its_line():
 
 
 @pytest.mark.parametrize(
-    ("protocols", "https_only"),
-    [(["https"], True), (["http"], False), (["http", "https"], False)],
+    ("protocols", "only"),
+    [
+        (["http"], None),
+        (["http", "https"], None),
+        (["https"], "https"),
+        (["grpc"], "grpc"),
+        (["grpcs"], "grpc"),
+        (["grpc", "grpcs"], "grpc"),
+    ],
 )
-def test_a_route_for_https_only(protocols: list[str], https_only: bool):
+def test_a_route_may_be_for_one_protocol_only(protocols: list[str], only: str | None):
     compiled = compile_route(route(None, paths=["/"], protocols=protocols))
-    assert compiled.payload.https_only is https_only
+    assert compiled.payload.only == only
 
 
 @pytest.mark.parametrize("of_request", [True, False])
