@@ -28,6 +28,7 @@ class Message:
     headers: list[tuple[str, str]]
     body: bytes = b""
     interim: list[int] = field(default_factory=list)  # status codes of 1xx responses before it
+    trailers: list[tuple[str, str]] = field(default_factory=list)
 
     def __getitem__(self, name: str) -> str:
         """The value of the only header of this name."""
@@ -141,6 +142,7 @@ class Peer:
                 else:
                     assert isinstance(event, h11.EndOfMessage)
                     assert message is not None
+                    message.trailers = _decoded(event.headers)
                     self.unread = connection.trailing_data[0]
                     return message
 
@@ -161,8 +163,13 @@ class Peer:
         return event
 
 
+def _decoded(headers: h11._headers.Headers | list[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    pairs = headers if isinstance(headers, list) else headers.raw_items()
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs]
+
+
 def _begun(event: h11.Request | h11.Response, interim: list[int]) -> Message:
-    headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in event.headers.raw_items()]
+    headers = _decoded(event.headers)
     if isinstance(event, h11.Request):
         return Request(
             headers, method=event.method.decode(), target=event.target.decode(), interim=interim
