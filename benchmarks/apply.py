@@ -12,6 +12,7 @@ import gc
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from statistics import median
 from typing import Any
 from uuid import UUID, uuid4
@@ -81,7 +82,7 @@ async def each(some: Iterable[Batch]) -> AsyncIterator[Batch]:
 
 
 def full_load(version: int, services: list[Row], routes: list[Row]) -> Load:
-    everything = [*batches("services", services), *batches("routes", routes)]
+    everything = chain(batches("services", services), batches("routes", routes))
     return Load("full", VersionMark(EPOCH, version, NOW), NOW, NOW, each(everything))
 
 

@@ -21,7 +21,7 @@ from gateway.snapshot.snapshot import Snapshot
 from gateway.status.facts import BadEntity
 from gateway.store.source import Load
 
-_ROWS_PER_PIECE = 20
+_ROWS_PER_PIECE = 10
 _CERTIFICATES_PER_PIECE = 8
 """Their PEM texts are read: 0.06 ms for two pairs, twice that with long chains and keys."""
 

@@ -92,7 +92,7 @@ class SnapshotBuilder:
         kept = {id_: target for id_, target in sorted(targets.items()) if target is not None}
         self._upstreams[upstream_id] = upstream.with_targets(kept)
 
-    def finish(self, mark: VersionMark) -> Snapshot:
+    def finish(self, mark: VersionMark | None) -> Snapshot:
         """Return the snapshot of version ``mark``."""
         return Snapshot(
             mark=mark,

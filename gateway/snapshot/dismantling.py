@@ -7,7 +7,7 @@ by entity, by the same steps that apply a change.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from itertools import islice
 from uuid import UUID
 
@@ -18,38 +18,31 @@ from gateway.store.source import Batch
 
 _ENTITIES_PER_PIECE = 20
 
+_IDS: dict[str, Callable[[Snapshot], Iterable[UUID]]] = {
+    "routes": lambda snapshot: snapshot.router.ids(),
+    "upstreams": lambda snapshot: snapshot.upstreams,
+    "targets": lambda snapshot: snapshot.target_owners,
+    "services": lambda snapshot: snapshot.services,
+    "snis": lambda snapshot: snapshot.sni_names,
+    "certificates": lambda snapshot: snapshot.certificates,
+    "ca_certificates": lambda snapshot: snapshot.ca_certificates,
+}
+"""How to list what there is of each table, children before their parents."""
+
 
 async def dismantle(snapshot: Snapshot) -> None:
     """Free what a snapshot holds, in slices. Nobody else may hold on to it."""
     slices = Slices()
-    pieces: list[Batch] = []
-    for piece in _pieces(snapshot):
-        pieces.append(piece)
-        await slices.pause()
+    for table, ids_of in _IDS.items():
+        # Listed anew for each piece: a list of all ids would itself be freed at once.
+        while ids := list(islice(ids_of(snapshot), _ENTITIES_PER_PIECE)):
+            snapshot = _without(snapshot, Batch(table, [], ids))
+            await slices.pause()
+
+
+def _without(snapshot: Snapshot, piece: Batch) -> Snapshot:
     builder = SnapshotBuilder(snapshot)
-    del snapshot  # from here on the builder frees what it removes
-    for piece in pieces:
-        builder.add(piece)
-        await slices.pause()
+    builder.add(piece)
     for upstream_id in builder.unsettled():
         builder.settle(upstream_id)
-        await slices.pause()
-
-
-def _pieces(snapshot: Snapshot) -> Iterator[Batch]:
-    """Yield deletions of everything there is, children before their parents."""
-    for table, ids in (
-        ("routes", snapshot.router.ids()),
-        ("upstreams", iter(snapshot.upstreams)),
-        ("targets", iter(snapshot.target_owners)),
-        ("services", iter(snapshot.services)),
-        ("snis", iter(snapshot.sni_names)),
-        ("certificates", iter(snapshot.certificates)),
-        ("ca_certificates", iter(snapshot.ca_certificates)),
-    ):
-        yield from (Batch(table, [], some) for some in _batched(ids))
-
-
-def _batched(ids: Iterator[UUID]) -> Iterator[list[UUID]]:
-    while some := list(islice(ids, _ENTITIES_PER_PIECE)):
-        yield some
+    return builder.finish(snapshot.mark)

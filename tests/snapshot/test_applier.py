@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from gateway.entities import Row
 from gateway.snapshot import Snapshot, SnapshotApplier
+from gateway.snapshot.builder import SnapshotBuilder
 from gateway.store.source import Batch
 
 from .rows import change_load, full_load, route, service, target, upstream
@@ -249,6 +250,21 @@ async def test_other_work_goes_on_during_a_large_load(applied: Applied):
     working.cancel()
     assert turns > 20
     assert applied.goes_to("/r/4999/x") == "127.0.0.1:80"
+
+
+async def test_a_load_is_taken_in_small_pieces(applied: Applied, monkeypatch: pytest.MonkeyPatch):
+    sizes: list[int] = []
+    add = SnapshotBuilder.add
+
+    def watched(builder: SnapshotBuilder, piece: Batch) -> None:
+        sizes.append(len(piece.rows))
+        add(builder, piece)
+
+    monkeypatch.setattr(SnapshotBuilder, "add", watched)
+    template = route(ONE, paths=["/x"])
+    routes = [template | {"id": uuid4(), "paths": [f"/r/{n}"]} for n in range(95)]
+    await applied.full({"services": [ONE], "routes": routes})
+    assert sizes == [1, *[10] * 9, 5]
 
 
 # -- by changes or whole, the result is the same

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import fields
+
+import pytest
 
 from gateway.entities import ENTITIES
-from gateway.snapshot import SnapshotApplier, dismantling
+from gateway.snapshot import Snapshot, SnapshotApplier, dismantling
+from gateway.store.source import Batch
 from tests.proxy.certificates import Authority
 
 from .rows import (
@@ -63,15 +67,29 @@ async def test_it_is_freed_while_other_work_goes_on() -> None:
     assert len(applier.current.router) == ROUTES
 
 
-async def test_nothing_is_left_to_be_freed_at_once() -> None:
+async def test_nothing_is_left_to_be_freed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     applier = SnapshotApplier(lambda _: None)
     tables = everything("old")
     await applier.apply(full_load(tables))
-    pieces = list(dismantling._pieces(applier.current))
+    pieces: list[Batch] = []
+    left = applier.current
+    without = dismantling._without
+
+    def watched(snapshot: Snapshot, piece: Batch) -> Snapshot:
+        nonlocal left
+        pieces.append(piece)
+        left = without(snapshot, piece)
+        return left
+
+    monkeypatch.setattr(dismantling, "_without", watched)
+    await dismantling.dismantle(applier.current)
     gone = {
         table: {id_ for p in pieces if p.table == table for id_ in p.deleted} for table in ENTITIES
     }
     assert gone == {table: {row["id"] for row in tables[table]} for table in ENTITIES}
+    assert max(len(piece.deleted) for piece in pieces) == 20
+    assert len(left.router) == 0
+    assert not any(getattr(left, field.name) for field in fields(left) if field.name != "mark")
 
 
 async def test_a_node_that_stops_does_not_wait_for_it() -> None:
