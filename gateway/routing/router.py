@@ -93,9 +93,9 @@ class Router:
                 table.collect(path, found)
             if self._wildcard_hosts or host.find(b":") >= 0:
                 self._collect_of_like_hosts(tls, host, path, found)
-        if len(found) > 1:
-            return _matching(sorted(chain(*found), key=by_rank), tls, method, path, serves)
-        return _matching(found[0], tls, method, path, serves) if found else ()
+        if len(found) == 1:
+            return _matching(found[0], tls, method, path, serves)
+        return _matching_of_groups(found, tls, method, path, serves) if found else ()
 
     def _collect_of_like_hosts(
         self, tls: bool, host: bytes, path: bytes, found: list[tuple[Entry, ...]]
@@ -157,6 +157,27 @@ def _matching(
             return (*matching, candidate)
         matching.append(candidate)
     return tuple(matching)
+
+
+def _matching_of_groups(
+    found: list[tuple[Entry, ...]],
+    tls: bool,
+    method: bytes,
+    path: bytes,
+    serves: Callable[[Any], bool] | None,
+) -> tuple[Candidate, ...]:
+    """Do as `_matching` does, over groups of which each is sorted.
+
+    Mostly the first of all entries takes the request, and nothing need be sorted.
+    """
+    first = found[0]
+    for group in found:
+        if group[0].rank < first[0].rank:
+            first = group
+    matching = _matching(first[:1], tls, method, path, serves)
+    if matching and matching[0].conditions is None:
+        return matching
+    return _matching(sorted(chain(*found), key=by_rank), tls, method, path, serves)
 
 
 class _Change:
