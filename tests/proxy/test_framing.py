@@ -109,7 +109,49 @@ async def test_broken_chunks_end_the_connection_on_both_sides(
     assert streaming.codes() == {("all", 400, False): 1}
 
 
+def small_chunks(number: int) -> bytes:
+    return b"".join(b"1\r\n%c\r\n" % (97 + at % 26) for at in range(number)) + b"0\r\n\r\n"
+
+
+def letters(number: int) -> bytes:
+    return bytes(97 + at % 26 for at in range(number))
+
+
+@pytest.mark.both_loops
+@pytest.mark.parametrize("kept", [True, False])
+async def test_very_many_chunks_arrive_in_order(
+    start_gateway: StartGateway, upstream: Upstream, kept: bool
+):
+    """They are taken a thousand at a time, so that nobody else has to wait; what follows, waits."""
+    gateway = await start_gateway(one_route(upstream, request_buffering=kept))
+    client = await gateway.connect()
+    client.send((CHUNKED_POST + small_chunks(30_000)) * 2 + GET)
+    for _ in range(3):
+        assert (await client.response()).status == 200
+    assert [request.body for request in upstream.requests] == [letters(30_000)] * 2 + [b""]
+
+
+async def test_among_very_many_chunks_a_bad_one_is_found(streaming: Gateway, upstream: Upstream):
+    upstream.scripted = True
+    client = await streaming.connect()
+    client.send(CHUNKED_POST + small_chunks(10_000)[:-5] + b"x\r\n" + GET)
+    response = await client.response()
+    assert (response.status, response["Connection"]) == (400, "close")
+    assert await client.closed()
+    assert b"0\r\n\r\n" not in await (await upstream.accept()).rest()
+
+
 # -- responses
+
+
+@pytest.mark.both_loops
+async def test_very_many_chunks_of_a_response_arrive_in_order(gateway: Gateway, upstream: Upstream):
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    upstream.answer = head + small_chunks(50_000)
+    client = await gateway.connect(receive_buffer=4096)
+    for _ in range(2):
+        assert (await client.ask(GET)).body == letters(50_000)
+    assert len(upstream.connections) == 1
 
 
 @pytest.mark.both_loops
@@ -225,6 +267,47 @@ async def test_a_response_may_come_before_the_request_has_ended(
     assert (response.status, response.body, response["Connection"]) == (403, b"no", "close")
     assert await client.closed()
     assert await peer.closed()
+
+
+@pytest.mark.both_loops
+async def test_after_an_early_response_a_short_rest_of_the_request_is_dropped(
+    streaming: Gateway, upstream: Upstream
+):
+    """The client's connection goes on; the upstream's has half a request in it and does not."""
+    upstream.scripted = True
+    client = await streaming.connect()
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nxyz")
+    peer = await upstream.accept()
+    await peer.until(b"xyz")
+    peer.send(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno")
+    response = await client.response()
+    assert (response.status, response.body) == (403, b"no")
+    assert "Connection" not in response
+    assert await peer.closed()
+    upstream.scripted = False
+    client.send(bytes(997) + GET)
+    assert (await client.response()).body == b"ok"
+    assert len(upstream.requests) == 1
+
+
+async def test_while_a_response_comes_the_request_goes_on(streaming: Gateway, upstream: Upstream):
+    """As with echoing upstreams, which answer each piece before they get the next."""
+    upstream.scripted = True
+    client = await streaming.connect()
+    client.send(CHUNKED_POST)
+    peer = await upstream.accept()
+    await peer.until(b"\r\n\r\n")
+    peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await client.reader.readuntil(b"\r\n\r\n")
+    for piece in (b"1\r\na\r\n", b"1\r\nb\r\n"):
+        client.send(piece)
+        await peer.until(piece)
+        peer.send(piece)
+        assert await client.reader.readexactly(len(piece)) == piece
+    client.send(b"0\r\n\r\n")
+    await peer.until(b"0\r\n\r\n")
+    peer.send(b"0\r\n\r\n")
+    assert await client.reader.readexactly(5) == b"0\r\n\r\n"
 
 
 async def test_a_connection_said_to_close_closes_though_the_request_was_read_after_all(

@@ -357,3 +357,30 @@ async def test_with_compat_kong_the_names_are_kongs(
     assert "gateway" not in str(request.headers + response.headers).lower()
     unrouted = await gateway.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert int(unrouted["X-Kong-Response-Latency"]) >= 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "content_type"),
+    [
+        ({}, "text/html"),
+        ({"compat": "kong"}, "text/html; charset=UTF-8"),
+        ({"compat": "kong", "response_charset": "off"}, "text/html"),
+        ({"response_charset": "ISO-8859-1"}, "text/html; charset=ISO-8859-1"),
+    ],
+)
+async def test_texts_that_name_no_charset_are_given_one(
+    start_gateway: StartGateway, upstream: Upstream, settings: dict[str, str], content_type: str
+):
+    gateway = await start_gateway(one_route(upstream), **settings)
+    response = await sent_down(gateway, upstream, "Content-Type: text/html")
+    assert response["Content-Type"] == content_type
+
+
+async def test_what_is_meant_for_a_server_in_front_of_the_upstream_ends_here(
+    gateway: Gateway, upstream: Upstream
+):
+    lines = ("X-Accel-Redirect: /secret", "X-Accel-Expires: 0", "X-Pad: a", "X-Padding: b")
+    response = await sent_down(gateway, upstream, *lines)
+    assert response["X-Padding"] == "b"
+    for name in ("X-Accel-Redirect", "X-Accel-Expires", "X-Pad"):
+        assert name not in response
