@@ -226,13 +226,13 @@ async def test_a_request_body_under_way_is_still_taken(served: Served, upstream:
     upstream.scripted = True
     client = await served.connect()
     client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nxyz")
-    peer = await upstream.accept()
-    await peer.until(b"xyz")
+    await eventually(lambda: any(c.busy for c in served.listener.connections))
     idle = await served.connect()
     stopping = asyncio.create_task(served.stop())
     assert await idle.closed()
     client.send(b"uvw")
-    await peer.until(b"uvw")
+    peer = await upstream.accept()
+    assert (await peer.request()).body == b"xyzuvw"
     peer.send(OK)
     assert (await client.response())["Connection"] == "close"
     await client.close()
