@@ -84,10 +84,7 @@ class Backlog:
         self._pieces += pieces
         self._memory_bytes += sum(map(len, pieces))
         self._ended = ended
-        if self._client_full:
-            self._spill()
-        else:
-            self._send_on()
+        self._go_on()
 
     def on_client_full(self) -> None:
         """Hear that the client takes no more for now."""
@@ -96,7 +93,7 @@ class Backlog:
     def on_client_drained(self) -> None:
         """Send on."""
         self._client_full = False
-        self._send_on()
+        self._go_on()
 
     def close(self) -> None:
         """Free memory and file."""
@@ -104,15 +101,46 @@ class Backlog:
         if self._file is not None:
             self._file.close()
 
-    def _spill(self) -> None:
-        """Move what is in memory to the file when it is too much; else hold the upstream back."""
-        if self._memory_bytes <= self._limit_bytes or self._ended:
+    def _go_on(self) -> None:
+        """Do what can be done now: send, write to the file, and read from the upstream or not."""
+        if not self._client_full:
+            self._send()
+        if self._memory_bytes > self._limit_bytes and not self._ended:
+            self._spill()
+        if self._memory_bytes > self._limit_bytes:
+            self._hold_upstream()
+        else:
+            self._let_upstream_go_on()
+
+    def _send(self) -> None:
+        """Send what is in the file piece by piece, then all that is in memory."""
+        if self._file is not None and self._file.busy:
             return
+        if self._file is not None and self._read_to < self._written_to:
+            size = min(READ_BYTES, self._written_to - self._read_to)
+            self._file.read(self._read_to, size, self._on_read)
+            return
+        self._read_to = self._written_to = 0
+        pieces, self._pieces, self._memory_bytes = self._pieces, [], 0
+        if pieces or self._ended:
+            self._exchange.relay(pieces, ended=self._ended)
+        if not self._ended and not self._client_full:
+            self._exchange.on_backlog_sent()
+
+    def _on_read(self, data: bytes | SpoolError) -> None:
+        if isinstance(data, SpoolError):
+            self._exchange.on_backlog_lost(data)
+            return
+        self._read_to += len(data)
+        self._exchange.relay([data], ended=False)
+        self._go_on()
+
+    def _spill(self) -> None:
+        """Move what is in memory to the file, if that is possible now."""
         if self._file is None:
             self._file = SpoolFile(self._room)
         written_to = self._written_to + self._memory_bytes
         if self._file.busy or written_to > self._file_limit_bytes:
-            self._hold_upstream()
             return
         try:
             self._file.write(
@@ -131,42 +159,11 @@ class Backlog:
             self._memory_bytes += size
             self._pieces[:0] = pieces
             self._do_without_more_file(error)
-        elif self._client_full:
-            self._spill()
-        if not self._client_full:
-            self._send_on()
-        elif self._memory_bytes <= self._limit_bytes:
-            self._let_upstream_go_on()
+        self._go_on()
 
     def _do_without_more_file(self, error: SpoolError) -> None:
         self._file_limit_bytes = 0
         self._exchange.note_no_spool(error)
-        self._hold_upstream()
-
-    def _send_on(self) -> None:
-        """Send what is in the file piece by piece, then all that is in memory."""
-        if self._client_full or (self._file is not None and self._file.busy):
-            return
-        if self._file is not None and self._read_to < self._written_to:
-            size = min(READ_BYTES, self._written_to - self._read_to)
-            self._file.read(self._read_to, size, self._on_read)
-            return
-        self._read_to = self._written_to = 0
-        pieces, self._pieces, self._memory_bytes = self._pieces, [], 0
-        if pieces or self._ended:
-            self._exchange.relay(pieces, ended=self._ended)
-        if not self._ended:
-            self._let_upstream_go_on()
-            if not self._client_full:
-                self._exchange.on_backlog_sent()
-
-    def _on_read(self, data: bytes | SpoolError) -> None:
-        if isinstance(data, SpoolError):
-            self._exchange.on_backlog_lost(data)
-            return
-        self._read_to += len(data)
-        self._exchange.relay([data], ended=False)
-        self._send_on()
 
     def _hold_upstream(self) -> None:
         if not self._upstream_held:
