@@ -25,6 +25,7 @@ from gateway.proxy.http1 import (
     check_host,
     parse_request_head,
 )
+from gateway.proxy.upstream import MUCH_AT_ONCE_BYTES
 
 if TYPE_CHECKING:
     from gateway.proxy.proxy import Proxy
@@ -160,6 +161,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._half_closed = self._closing_after = True
             self._set_deadline(_HALF_CLOSED_S)
             return self._transport.can_write_eof()  # TLS closes both ways
+        self._finish()
         return False
 
     def pause_writing(self) -> None:
@@ -172,6 +174,8 @@ class DownstreamConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Let the response come again, or the next request if that one is over."""
         self._writing_paused = False
+        if self._transport.is_closing():
+            return
         if self._exchange is not None:
             self.deadline = NEVER
             self._exchange.on_client_drained()
@@ -315,13 +319,13 @@ class DownstreamConnection(asyncio.Protocol):
             pieces, self._buffer = decoder.feed(data)
             payload = _joined(pieces)
             ended = decoder.finished
-            if decoder.pending:
-                self._hold_back()
-                self._proxy.loop.call_soon(self._read_on)
         else:
             payload, self._buffer = data[: self._body_left], data[self._body_left :]
             self._body_left -= len(payload)
             ended = self._body_left == 0
+        if len(data) >= MUCH_AT_ONCE_BYTES or self._has_chunks():
+            self._hold_back()
+            self._proxy.loop.call_soon(self._read_on)
         if payload:
             exchange.on_request_body(payload)
             if self._exchange is not exchange:
@@ -334,11 +338,14 @@ class DownstreamConnection(asyncio.Protocol):
             exchange.on_request_end(b"" if decoder is None else decoder.trailers)
 
     def _read_on(self) -> None:
-        """Take more of the chunks that are here already: not all at once, they may be many."""
+        """Read on after others had their turn: of a body, much may be here already.
+
+        First the chunks that are, not all at once: they may be many.
+        """
         if not self._body_paused and self._has_chunks():
             self.data_received(b"")
-            if self._reading in (_BODY, _AHEAD) and not self._has_chunks():
-                self._resume()
+        if not (self._body_paused or self._has_chunks()) and self._reading in (_BODY, _AHEAD):
+            self._resume()
 
     def _has_chunks(self) -> bool:
         return self._reading is _BODY and self._decoder is not None and self._decoder.pending

@@ -158,6 +158,23 @@ async def test_a_client_that_takes_nothing_of_the_last_piece_is_given_up(
     await eventually(lambda: not gateway.connections)
 
 
+@pytest.mark.parametrize("begun", [b"", b"GET / HT", HALF_POST])
+async def test_a_client_that_ends_and_takes_nothing_is_given_up(
+    start_gateway: StartGateway, upstream: Upstream, begun: bytes
+):
+    """There is nothing to wait for from it, but an answer that it has not taken."""
+    gateway = await start_gateway(
+        one_route(upstream), body_timeout_s=SOON, buffer_limit_bytes=16_000_000
+    )
+    upstream.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 12000000\r\n\r\n" + bytes(12_000_000)
+    client = await gateway.connect(receive_buffer=4096)
+    client.send(GET)
+    await eventually(gateway.codes)
+    client.send(begun)
+    client.half_close()
+    await eventually(lambda: not gateway.connections)
+
+
 # -- the size of a body
 
 
