@@ -21,6 +21,7 @@ from gateway.proxy.http1 import (
     CHUNKED,
     NO_BODY,
     MessageError,
+    RequestFields,
     RequestHead,
     check_host,
     parse_request_head,
@@ -75,6 +76,7 @@ class DownstreamConnection(asyncio.Protocol):
         "_decoder",
         "_exchange",
         "_expects_continue",
+        "_fields",
         "_half_closed",
         "_held_back",
         "_http10",
@@ -104,6 +106,7 @@ class DownstreamConnection(asyncio.Protocol):
         self.forwarded_lines = b""
         self.sent_head = b""
         self._exchange: Exchange | None = None
+        self._fields: RequestFields | None = None  # of the last request
         self._reading = _HEAD
         self._buffer = b""
         self._requests = 0
@@ -270,7 +273,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _read_head(self, data: bytes) -> None:
         proxy = self._proxy
-        head = parse_request_head(data, proxy.head_limits)
+        head = parse_request_head(data, proxy.head_limits, self._fields)
         if head is None:
             if not self._buffer:
                 self._set_deadline(proxy.settings.header_timeout_s)
@@ -280,7 +283,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._buffer = data[head.size :]
         self._requests += 1
         proxy.counts.total_requests += 1
-        fields = head.fields
+        fields = self._fields = head.fields
         self._closing_after = (
             not fields.keep_alive or self._requests >= proxy.settings.keepalive_requests
         )

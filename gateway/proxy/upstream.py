@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from gateway.snapshot import Service
 
 
+MUCH_AT_ONCE_BYTES = 131_072
+"""Of a body: after so much in one piece there may be as much again, and others have their turn.
+
+uvloop reads up to 32 pieces of 256 KB without looking for anything else to do.
+"""
+
 _INTERIM_LIMIT = 64
 """Most 1xx responses before one response."""
 
@@ -36,6 +42,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_buffer",
         "_decoder",
         "_exchange",
+        "_head",
         "_in_body",
         "_interim",
         "_limits",
@@ -68,6 +75,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._exchange: Exchange | None = None
+        self._head: ResponseHead | None = None  # of the last response to anything but HEAD
         self._requests = 0
         self._buffer = b""
         self._in_body = False
@@ -221,7 +229,7 @@ class UpstreamConnection(asyncio.Protocol):
     # -- reading
 
     def _read_head(self, data: bytes, exchange: Exchange) -> None:
-        head = parse_response_head(data, self._limits, exchange.method)
+        head = parse_response_head(data, self._limits, exchange.method, self._head)
         if head is None:
             self._buffer = data
             if exchange.request_sent:
@@ -232,6 +240,8 @@ class UpstreamConnection(asyncio.Protocol):
         if head.status < 200:
             self._read_interim(head, body, exchange)
             return
+        if exchange.method != b"HEAD":
+            self._head = head
         length = 0 if head.body_length == NO_BODY else head.body_length
         if length == len(body):  # the whole response has come in one piece
             self._finish(keep_alive=head.keep_alive and exchange.request_sent)
@@ -257,6 +267,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._body_left = length
         self._decoder = ChunkedDecoder() if length == CHUNKED else None
         pieces, ended = self._take_body(body)
+        if self._has_chunks():
+            self._hold_back()
+            self._loop.call_soon(self._read_on)
         self._in_body = not ended
         if ended:
             self._finish(keep_alive=head.keep_alive and exchange.request_sent)
@@ -266,6 +279,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _read_body(self, data: bytes, exchange: Exchange) -> None:
         pieces, ended = self._take_body(data)
+        if len(data) >= MUCH_AT_ONCE_BYTES or self._has_chunks():
+            self._hold_back()
+            self._loop.call_soon(self._read_on)
         if ended:
             self._finish(keep_alive=exchange.response_head.keep_alive and exchange.request_sent)
         exchange.on_response_body(pieces, ended=ended)
@@ -277,10 +293,7 @@ class UpstreamConnection(asyncio.Protocol):
             pieces, beyond = decoder.feed(data)
             if beyond:
                 raise MessageError("bytes beyond the end of the response")
-            if decoder.pending:
-                self._hold_back()
-                self._loop.call_soon(self._read_on)
-            elif decoder.finished and decoder.trailers and self._exchange is not None:
+            if decoder.finished and decoder.trailers and self._exchange is not None:
                 self._exchange.on_response_trailers(decoder.trailers)
             return pieces, decoder.finished
         if self._body_left != UNTIL_CLOSE:
@@ -290,10 +303,13 @@ class UpstreamConnection(asyncio.Protocol):
         return [data] if data else [], self._body_left == 0
 
     def _read_on(self) -> None:
-        """Take more of the chunks that are here already: not all at once, they may be many."""
+        """Read on after others had their turn: of a body, much may be here already.
+
+        First the chunks that are, not all at once: they may be many.
+        """
         if not self._reading_paused and self._has_chunks():
             self.data_received(b"")
-            self._resume()
+        self._resume()
 
     def _has_chunks(self) -> bool:
         return self._decoder is not None and self._decoder.pending

@@ -13,6 +13,7 @@ import pytest
 from .conftest import StartGateway
 from .gateway import Gateway, one_route
 from .peers import OK, Client, Pouring, Upstream, drink, eventually, unchanging
+from .slow_disk import SlowDisk
 from .test_failures import balanced
 
 MEGABYTE = 1 << 20
@@ -156,31 +157,21 @@ async def test_memory_is_bounded_by_a_disk_that_is_slow(
     """While a piece is being written, the client is read no further than as much again."""
     gateway = await start_gateway(one_route(upstream), buffer_limit_bytes=65_536)
     upstream.scripted = True
-    reader, writer = os.pipe()
-    pwrite = os.pwrite
-
-    def write_when_told(*args: object) -> int:
-        os.read(reader, 1)
-        return pwrite(*args)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as slow:
-        slow.setattr("os.pwrite", write_when_told)
-        size = 32 * MEGABYTE
-        client = await gateway.connect()
-        client.send(post(size))
-        pouring = Pouring(client, bytes(1 << 16), size >> 16)
-        await pouring.stalled()
-        assert not pouring.done()
-        assert 0 < gateway.proxy.spool_room.used_bytes < MEGABYTE
-        os.write(writer, b"1" * 10_000)
-        peer = await upstream.accept()
+    disk = SlowDisk(monkeypatch, "pwrite")
+    size = 32 * MEGABYTE
+    client = await gateway.connect()
+    client.send(post(size))
+    pouring = Pouring(client, bytes(1 << 16), size >> 16)
+    await pouring.stalled()
+    assert not pouring.done()
+    assert 0 < gateway.proxy.spool_room.used_bytes < MEGABYTE
+    disk.go_on()
+    peer = await upstream.accept()
     await pouring.end()
     await peer.reader.readuntil(b"\r\n\r\n")
     await drink(peer, size)
     peer.send(OK)
     assert (await client.response()).status == 200
-    os.close(reader)
-    os.close(writer)
 
 
 async def test_a_body_that_there_is_no_room_for_is_a_503(

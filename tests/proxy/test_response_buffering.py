@@ -19,7 +19,9 @@ from .peers import (
     UpstreamPeer,
     drink,
     eventually,
+    unchanging,
 )
+from .slow_disk import SlowDisk
 from .test_request_buffering import numbered
 
 MEGABYTE = 1 << 20
@@ -128,6 +130,28 @@ async def test_without_room_on_disk_the_upstream_has_to_wait(
     await drink(client, SIZE)
     await pouring.end()
     await eventually(lambda: not gateway.proxy.spool_room.used_bytes)
+
+
+async def test_while_the_file_is_being_read_the_upstream_waits_too(
+    gateway: Gateway, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+):
+    """A client that has taken some again, and a disk that is slow to give the rest."""
+    disk = SlowDisk(monkeypatch, "pread")
+    client, peer, pouring = await slow_client(gateway, upstream, announced=2 * SIZE)
+    await pouring.end()
+    await unchanging(lambda: gateway.proxy.spool_room.used_bytes)
+    drinking = asyncio.create_task(drink_all(client))
+    more = Pouring(peer, bytes(1 << 16), SIZE >> 16)
+    await more.stalled()
+    assert not more.done()
+    disk.go_on()
+    await more.end()
+    await drinking
+
+
+async def drink_all(client: Client) -> None:
+    await client.reader.readuntil(b"\r\n\r\n")
+    await drink(client, 2 * SIZE)
 
 
 async def test_a_disk_that_cannot_be_written_makes_the_upstream_wait(
