@@ -232,6 +232,7 @@ class TunnelEnd(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End the other side as well."""
         self._is_lost = True
+        self.deadline = NEVER
         self._tunnel.wheel.forget(self)
         self._tunnel.on_lost(self)
         self._connection.connection_lost(exc)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import h11
@@ -549,6 +550,9 @@ class StillTransport(asyncio.Transport):
     def resume_reading(self) -> None:
         return
 
+    def close(self) -> None:
+        return
+
     def abort(self) -> None:
         self.aborted = True
 
@@ -568,14 +572,34 @@ class StillConnection:
         return
 
 
-def test_a_side_that_takes_little_is_not_taken_for_one_that_takes_nothing():
-    loop = SimpleNamespace(time=lambda: now)
+def still_tunnel(
+    time: Callable[[], float],
+) -> tuple[StillConnection, StillConnection, list[str]]:
+    """Both connections of a tunnel without sockets, and why it was cut."""
+    cuts: list[str] = []
+    exchange = SimpleNamespace(on_tunnel_cut=cuts.append, ingress_bytes=0, egress_bytes=0)
     service = SimpleNamespace(read_timeout_s=60.0, write_timeout_s=10.0)
-    wheel, cuts = SimpleNamespace(watch=lambda _: None), []
-    exchange = SimpleNamespace(on_tunnel_cut=cuts.append)
+    wheel = SimpleNamespace(watch=lambda _: None, forget=lambda _: None)
     client, upstream = StillConnection(), StillConnection()
+    tunnel = Tunnel(exchange, service, wheel, SimpleNamespace(time=time))  # type: ignore[arg-type]
+    tunnel.begin(client, upstream, bytes(3))
+    return client, upstream, cuts
+
+
+def test_a_deadline_of_a_side_that_is_gone_is_none():
+    """It may just have been reached: the wheel tells of it a little later."""
     now = 0.0
-    Tunnel(exchange, service, wheel, loop).begin(client, upstream, bytes(3))  # type: ignore[arg-type]
+    client, _, cuts = still_tunnel(lambda: now)
+    client.end.pause_writing()
+    now = client.end.deadline
+    client.end.connection_lost(None)
+    client.end.on_deadline()
+    assert cuts == []
+
+
+def test_a_side_that_takes_little_is_not_taken_for_one_that_takes_nothing():
+    now = 0.0
+    client, upstream, cuts = still_tunnel(lambda: now)
     client.end.pause_writing()
     for unsent_bytes in (2, 1):
         client.transport.unsent_bytes = unsent_bytes
