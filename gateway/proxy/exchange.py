@@ -28,6 +28,7 @@ from gateway.proxy.http1 import (
     RequestFields,
     RequestHead,
     ResponseHead,
+    place_for_charset,
 )
 from gateway.proxy.pool import ConnectError
 from gateway.proxy.request_body import KeptBody, RequestBody, StreamedBody
@@ -642,8 +643,8 @@ class Exchange:
         """Write the header lines that go to the client (proxying.md section 3)."""
         proxy = self._proxy
         rest, special = head.rest, head.special
-        if head.charset_at and proxy.charset_suffix:
-            rest = rest[: head.charset_at] + proxy.charset_suffix + rest[head.charset_at :]
+        if proxy.charset_suffix and (place := place_for_charset(rest)):
+            rest = rest[:place] + proxy.charset_suffix + rest[place:]
         lines = rest + self._proxied_lines(special.get(b"via"))
         if not head.has_date:
             lines += proxy.date_line()

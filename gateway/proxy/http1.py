@@ -7,7 +7,8 @@ the rest travels on untouched, and what was split off is written anew by `exchan
 inside a line repeats possessively, so matching is linear in the length of the head.
 
 A client sends the same header lines again and again while its paths change, and so does a service
-with its responses: what lines mean is remembered by their bytes.
+with its responses: whoever reads a connection keeps what the last lines meant, and the next ones
+are only compared with them.
 
 Measured against httptools (llhttp): faster for a typical request, any method token is accepted, and
 the framing rules stand here in one place (docs/decisions.md).
@@ -16,10 +17,10 @@ the framing rules stand here in one place (docs/decisions.md).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
-from typing import TypeVar
+from functools import lru_cache
 
 from gateway.proxy.upgrade import offered_protocols
 
@@ -67,7 +68,6 @@ _TEXT_TYPE = re.compile(
     rb"(?i)\r\ncontent-type:[ \t]*(?:text/(?:html|xml|plain)|application/(?:javascript|rss\+xml))"
     rb"(?:[ \t]*;(?![^\r]*charset[ \t]*=)[^\r]*[^\r \t])?(?=[ \t]*(?:\r|\Z))"
 )
-"""A type of texts that a charset is named for, when none is (proxying.md section 3)."""
 
 MIN_VERSION = b"x-gateway-min-version"
 """The request header that asks for a version; it never travels on."""
@@ -78,15 +78,12 @@ _ORDINARY = frozenset((b"host", b"connection", b"content-length", b"transfer-enc
 _EMPTY_LINES = 4
 """Most empty lines that are skipped before a request."""
 
-_REMEMBERED = 512
-_REMEMBERED_BYTES = 2048
-_SEEN_SLOTS = 1024
+_NOTHING_SPECIAL: Mapping[bytes, bytes] = {}
+_HOST_NAMES = frozenset((b"Host", b"host"))
+_KEEP_ALIVE = [b"Connection", b"keep-alive"]
 _ONE_OPTION = frozenset((b"keep-alive", b"close"))
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")
 _HTTP_LOOKALIKE = re.compile(rb"HTTP/[0-9]+\.[0-9]+$")
-
-
-Meaning = TypeVar("Meaning")
 
 
 class MessageError(Exception):
@@ -117,8 +114,9 @@ class HeadLimits:
 
 
 class RequestFields:
-    """What the header lines of a request say. Shared by all requests that have the same lines.
+    """What the header lines of a request say. Shared by requests with the same lines.
 
+    ``lines`` is what was read: the minor version of HTTP/1, the lines and the empty one after them.
     ``rest`` holds the lines that pass unchanged, each led by CRLF. ``is_ordinary`` tells that
     it is of HTTP/1.1 and nothing in ``special`` has to be looked at. A request with ``upgrades`` is
     never kept alive: what follows it may be meant for another protocol.
@@ -131,12 +129,14 @@ class RequestFields:
         "host",
         "is_ordinary",
         "keep_alive",
+        "lines",
         "minor",
         "rest",
         "special",
         "upgrades",
     )
 
+    lines: bytes
     block: bytes
     minor: bytes
     rest: bytes
@@ -179,12 +179,11 @@ class RequestHead:
 class ResponseHead:
     """A parsed response head. ``rest`` holds the header lines that pass unchanged.
 
-    Shared by all responses with the same head.
+    Shared by responses with the same head; ``text`` is what was read, with the empty line.
     """
 
     __slots__ = (
         "body_length",
-        "charset_at",
         "has_date",
         "has_server",
         "is_ordinary",
@@ -195,8 +194,10 @@ class ResponseHead:
         "special",
         "status",
         "status_text",
+        "text",
     )
 
+    text: bytes
     status: int
     status_text: bytes  # code and reason phrase
     rest: bytes
@@ -207,7 +208,6 @@ class ResponseHead:
     has_date: bool
     has_server: bool
     is_ordinary: bool  # nothing in `special` that has to be told to the client in other words
-    charset_at: int  # where in ``rest`` a charset would be named that the upstream has not; or 0
     may_be_kept: bool  # beyond what the client takes: the upstream has not forbidden it
 
 
@@ -216,30 +216,45 @@ def header_pairs(block: bytes) -> list[tuple[bytes, bytes]]:
     return [(name.lower(), value.rstrip(b" \t")) for name, value in _HEADER.findall(block)]
 
 
-def parse_request_head(data: bytes, limits: HeadLimits) -> RequestHead | None:
+def parse_request_head(
+    data: bytes, limits: HeadLimits, before: RequestFields | None = None
+) -> RequestHead | None:
     """Parse the head that ``data`` begins with; None while it is incomplete.
+
+    ``before`` is what the request before it said: most clients say the same again.
 
     :raises MessageError: 400, 414, 417, 431, 501 or 505 as the request deserves.
     """
-    end = data.find(b"\r\n\r\n")
     line = _REQUEST_LINE.match(data)
-    if end < 0 or line is None:
-        if data[:1] == b"\r":
-            return _parse_after_empty_lines(data, limits)
-        _check_unfinished_request(data, limits)
-        return None
-    line_end = line.end()
-    if end + 4 > limits.unchecked_bytes:
-        _check_request_size(data, line_end, end, limits)
-    versioned_block = data[line_end - 1 : end]
-    head = RequestHead()
-    if end - line_end > _REMEMBERED_BYTES:
-        head.fields = _read_request_fields(versioned_block)
+    if line is None:
+        return _parse_odd_start(data, limits)
+    at = line.end() - 1  # of the minor version
+    if before is not None and data.startswith(before.lines, at):
+        fields = before
+        end = at + len(before.lines)
+        if end > limits.unchecked_bytes:
+            _check_request_size(data, at, end, limits)
     else:
-        head.fields = _request_fields[versioned_block]
+        end = data.find(b"\r\n\r\n", at) + 4
+        if end < 4:
+            _check_unfinished_request(data, limits)
+            return None
+        if end > limits.unchecked_bytes:
+            _check_request_size(data, at, end, limits)
+        fields = _read_request_fields(data[at:end])
+    head = RequestHead()
+    head.fields = fields
     head.method, head.path, head.query, head.odd_target, _ = line.groups(b"")
-    head.size = end + 4
+    head.size = end
     return head
+
+
+def _parse_odd_start(data: bytes, limits: HeadLimits) -> RequestHead | None:
+    """Parse what begins with no complete request line, or with empty ones."""
+    if data[:1] == b"\r":
+        return _parse_after_empty_lines(data, limits)
+    _check_unfinished_request(data, limits)
+    return None
 
 
 def _parse_after_empty_lines(data: bytes, limits: HeadLimits) -> RequestHead | None:
@@ -258,34 +273,50 @@ def _parse_after_empty_lines(data: bytes, limits: HeadLimits) -> RequestHead | N
 
 
 def parse_response_head(
-    data: bytes, limits: HeadLimits, request_method: bytes
+    data: bytes, limits: HeadLimits, request_method: bytes, before: ResponseHead | None = None
 ) -> ResponseHead | None:
     """Parse the response head that ``data`` begins with; None while it is incomplete.
 
     ``request_method`` decides with the status whether a body follows (RFC 9112 section 6.3).
+    ``before`` is the head of an earlier response to anything but HEAD, which may come again.
 
     :raises MessageError: for anything that is not a well-formed HTTP/1.x response head.
     """
-    end = data.find(b"\r\n\r\n")
-    if end < 0:
+    if before is not None and data.startswith(before.text) and request_method != b"HEAD":
+        return before
+    end = data.find(b"\r\n\r\n") + 4
+    if end < 4:
         _check_unfinished_response(data, limits)
         return None
-    if end + 4 > limits.unchecked_bytes and (
-        end + 4 > limits.head_bytes or data.count(b"\n", 0, end) > limits.header_count
+    if end > limits.unchecked_bytes and (
+        end > limits.head_bytes or data.count(b"\n", 0, end) - 2 > limits.header_count
     ):
         raise MessageError("response head too large")
-    if end > _REMEMBERED_BYTES or request_method == b"HEAD":
-        return _read_response_head(data[:end], request_method)
-    return _response_heads[data[:end]]
+    return _read_response_head(data[:end], request_method)
 
 
-def _read_request_fields(versioned_block: bytes) -> RequestFields:
-    """Read the header lines of a request, led by the minor version of its HTTP/1."""
+def _read_request_fields(lines: bytes) -> RequestFields:
+    """Read `RequestFields.lines`."""
     fields = RequestFields()
-    minor, block = fields.minor, fields.block = versioned_block[:1], versioned_block[1:]
+    fields.lines = lines
+    minor, block = fields.minor, fields.block = lines[:1], lines[1:-4]
     if _HEADER_LINES.fullmatch(block) is None:
         raise MessageError("malformed header")
     parts = _REQUEST_SPECIAL.split(block)
+    if (
+        (len(parts) == 4 or (len(parts) == 7 and parts[4:6] == _KEEP_ALIVE))
+        and parts[1] in _HOST_NAMES
+        and minor == b"1"
+    ):  # the common request: nothing special but its host, so it has no body, and it stays open
+        fields.rest = b"".join(parts[::3])
+        fields.special = _NOTHING_SPECIAL
+        fields.upgrades = ()
+        fields.keep_alive = fields.is_ordinary = True
+        fields.host = parts[2].rstrip(b" \t")
+        check_host(fields.host)
+        fields.body_length = 0
+        fields.expect_continue = False
+        return fields
     special = fields.special = _unique_special(parts, required_once=b"host")
     connection = special.get(b"connection")
     fields.rest = _without_listed(b"".join(parts[::3]), connection)
@@ -298,16 +329,39 @@ def _read_request_fields(versioned_block: bytes) -> RequestFields:
     return fields
 
 
-def _read_response_head(block: bytes, request_method: bytes) -> ResponseHead:
+def _read_response_head(text: bytes, request_method: bytes) -> ResponseHead:
     """Read a status line and the header lines after it."""
-    match = _RESPONSE_HEAD.fullmatch(block)
+    match = _RESPONSE_HEAD.fullmatch(text, 0, len(text) - 4)
     if match is None:
         raise MessageError("malformed response head")
     head = ResponseHead()
+    head.text = text
     minor, head.status_text, lines = match.groups()
     head.status = int(head.status_text[:3])
-    head.size = len(block) + 4
+    head.size = len(text)
     parts = _RESPONSE_SPECIAL.split(lines)
+    if (
+        (len(parts) == 4 or (len(parts) == 7 and parts[4:6] == _KEEP_ALIVE))
+        and parts[1] == b"Content-Length"
+        and minor == b"1"
+        and head.status == 200
+        and request_method != b"HEAD"
+    ):  # the common response: nothing special but its length, and it stays open
+        head.rest = b"".join(parts[::3])
+        head.special = _NOTHING_SPECIAL
+        head.keep_alive = head.is_ordinary = head.may_be_kept = True
+        head.body_length = _content_length(parts[2].rstrip(b" \t"))
+    else:
+        _read_response_special(head, parts, minor, request_method)
+    rest = head.rest
+    head.has_date = b"\r\nDate:" in rest or b"\r\ndate:" in rest.lower()
+    head.has_server = b"\r\nServer:" in rest or b"\r\nserver:" in rest.lower()
+    return head
+
+
+def _read_response_special(
+    head: ResponseHead, parts: list[bytes], minor: bytes, request_method: bytes
+) -> None:
     special = head.special = _unique_special(parts)
     connection = special.get(b"connection")
     head.rest = _without_listed(b"".join(parts[::3]), connection)
@@ -315,44 +369,17 @@ def _read_response_head(block: bytes, request_method: bytes) -> ResponseHead:
     head.body_length = _response_body_length(head.status, special, minor, request_method)
     if head.body_length == UNTIL_CLOSE:
         head.keep_alive = False
-    text = _TEXT_TYPE.search(head.rest)
-    head.charset_at = 0 if text is None else text.end()
     head.may_be_kept = special.get(b"x-accel-buffering", b"").lower() != b"no"
-    names = head.rest.lower()
-    head.has_date = b"\r\ndate:" in names
-    head.has_server = b"\r\nserver:" in names
     head.is_ordinary = b"upgrade" not in special and (head.body_length >= 0 or not special)
-    return head
 
 
-class _Memo(dict[bytes, Meaning]):
-    """What bytes mean, by the bytes; those unknown are read.
+def place_for_charset(rest: bytes) -> int:
+    """Return where in `ResponseHead.rest` a charset would be named that the upstream has not; or 0.
 
-    Only what comes a second time is kept, so that messages of which no two are alike, as with a
-    trace id in each, leave neither memory nor the processor's caches filled with what is of no use.
+    Only texts of some types have one (proxying.md section 3).
     """
-
-    def __init__(self, read: Callable[[bytes], Meaning]) -> None:
-        super().__init__()
-        self._read = read
-        self._seen = [0] * _SEEN_SLOTS  # hashes of what was read
-
-    def __missing__(self, key: bytes) -> Meaning:
-        meaning = self._read(key)
-        hashed = hash(key)
-        slot = hashed % _SEEN_SLOTS
-        if self._seen[slot] == hashed:
-            if len(self) >= _REMEMBERED:
-                self.clear()
-            self[key] = meaning
-        else:
-            self._seen[slot] = hashed
-        return meaning
-
-
-_request_fields = _Memo(_read_request_fields)
-_response_heads = _Memo(lambda block: _read_response_head(block, b"GET"))
-"""Of responses to anything but HEAD."""
+    text_type = _TEXT_TYPE.search(rest)
+    return 0 if text_type is None else text_type.end()
 
 
 def _check_unfinished_request(data: bytes, limits: HeadLimits) -> None:
@@ -383,12 +410,13 @@ def _check_request_line(line: bytes) -> None:
         raise MessageError("malformed request line")
 
 
-def _check_request_size(data: bytes, line_end: int, end: int, limits: HeadLimits) -> None:
-    if line_end > limits.line_bytes:
+def _check_request_size(data: bytes, at: int, end: int, limits: HeadLimits) -> None:
+    """Check a head that ends before ``end``; its request line ends with the byte at ``at``."""
+    if at + 1 > limits.line_bytes:
         raise MessageError("request line too long", 414)
-    if end + 4 > limits.head_bytes:
+    if end > limits.head_bytes:
         raise MessageError("request head too large", 431)
-    if data.count(b"\n", line_end, end) > limits.header_count:
+    if data.count(b"\n", at, end) - 2 > limits.header_count:
         raise MessageError("too many headers", 431)
 
 
@@ -426,6 +454,7 @@ def _host_of(special: Mapping[bytes, bytes], minor: bytes) -> bytes:
     return host
 
 
+@lru_cache(maxsize=4096)  # a node serves few hosts, and many clients ask for each
 def check_host(host: bytes) -> None:
     """Raise MessageError unless ``host`` is a name or address with or without a port."""
     if _HOST.fullmatch(host) is None:
