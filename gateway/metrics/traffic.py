@@ -23,6 +23,13 @@ TOTAL_BUCKETS_MS: Bounds = (
 )
 """Upper bounds, in milliseconds: Kong's (metrics.md section 3), plus +Inf."""
 
+# Where a route's latencies lie in its array: the buckets of a request as a whole, then the others.
+_UPSTREAM = len(TOTAL_BUCKETS_MS) + 1
+_OWN = _UPSTREAM + len(TOTAL_BUCKETS_MS) + 1
+_REQUEST_SUM = _OWN + len(OWN_BUCKETS_MS) + 1
+_UPSTREAM_SUM = _REQUEST_SUM + 1
+_OWN_SUM = _REQUEST_SUM + 2
+
 
 def new_histogram(bounds: Bounds) -> Histogram:
     """Return a histogram that has seen no value."""
@@ -36,18 +43,12 @@ def observe(histogram: Histogram, bounds: Bounds, value: float) -> None:
 
 
 class RouteTraffic:
-    """Everything counted for one route under one pair of labels."""
+    """Everything counted for one route under one pair of labels.
 
-    __slots__ = (
-        "_codes",
-        "egress_bytes",
-        "ingress_bytes",
-        "own_ms",
-        "request_ms",
-        "route",
-        "service",
-        "upstream_ms",
-    )
+    All latencies lie in one array: with many routes it is memory that a request waits for.
+    """
+
+    __slots__ = ("_codes", "_latencies", "egress_bytes", "ingress_bytes", "route", "service")
 
     def __init__(self, service: str, route: str) -> None:
         self.service = service
@@ -55,14 +56,31 @@ class RouteTraffic:
         self._codes: dict[int, int] = {}  # twice the status, plus 1 if the upstream answered
         self.ingress_bytes = 0
         self.egress_bytes = 0
-        self.own_ms = new_histogram(OWN_BUCKETS_MS)
-        self.upstream_ms = new_histogram(TOTAL_BUCKETS_MS)
-        self.request_ms = new_histogram(TOTAL_BUCKETS_MS)
+        self._latencies = array("d", bytes(8 * (_OWN_SUM + 1)))
+
+    @property
+    def own_ms(self) -> Histogram:
+        """Time until the last target was chosen, or to an answer of our own."""
+        return self._histogram(_OWN, OWN_BUCKETS_MS, _OWN_SUM)
+
+    @property
+    def upstream_ms(self) -> Histogram:
+        """Time until the upstream's response head."""
+        return self._histogram(_UPSTREAM, TOTAL_BUCKETS_MS, _UPSTREAM_SUM)
+
+    @property
+    def request_ms(self) -> Histogram:
+        """Time until the end."""
+        return self._histogram(0, TOTAL_BUCKETS_MS, _REQUEST_SUM)
 
     def requests(self) -> Iterator[tuple[int, bool, int]]:
         """Yield status, whether the upstream answered, and the number of such requests."""
         for code, number in list(self._codes.items()):
             yield code // 2, bool(code % 2), number
+
+    def _histogram(self, start: int, bounds: Bounds, total: int) -> Histogram:
+        latencies = self._latencies
+        return latencies[start : start + len(bounds) + 1] + latencies[total : total + 1]
 
     # These two are asked for each request, so they take positions and do not call `observe`.
 
@@ -77,16 +95,14 @@ class RouteTraffic:
         self, request_ms: float, own_ms: float, upstream_ms: float | None
     ) -> None:
         """Count the latencies of one request; None: no target was chosen."""
-        histogram = self.request_ms
-        histogram[bisect_left(TOTAL_BUCKETS_MS, request_ms)] += 1
-        histogram[-1] += request_ms
-        histogram = self.own_ms
-        histogram[bisect_left(OWN_BUCKETS_MS, own_ms)] += 1
-        histogram[-1] += own_ms
+        latencies = self._latencies
+        latencies[bisect_left(TOTAL_BUCKETS_MS, request_ms)] += 1
+        latencies[_REQUEST_SUM] += request_ms
+        latencies[_OWN + bisect_left(OWN_BUCKETS_MS, own_ms)] += 1
+        latencies[_OWN_SUM] += own_ms
         if upstream_ms is not None:
-            histogram = self.upstream_ms
-            histogram[bisect_left(TOTAL_BUCKETS_MS, upstream_ms)] += 1
-            histogram[-1] += upstream_ms
+            latencies[_UPSTREAM + bisect_left(TOTAL_BUCKETS_MS, upstream_ms)] += 1
+            latencies[_UPSTREAM_SUM] += upstream_ms
 
 
 class TrafficMetrics:

@@ -29,6 +29,7 @@ from gateway.proxy.tls import TlsTermination
 from gateway.proxy.upstream_tls import UpstreamTls
 from gateway.settings import Compat, NodeSettings
 from gateway.snapshot import Snapshot
+from gateway.snapshot.heap import RequestHeap
 
 
 class RequestIds:
@@ -104,6 +105,7 @@ class Proxy:
             tls=self.upstream_tls,
             limits=self.head_limits,
         )
+        self._heap = RequestHeap()
         self.table = self._table_of(Snapshot.empty())
         self.tls = self._make_tls_termination()
         self.freshness = Freshness(settings, traffic, self._version, sync_now, stale_s)
@@ -166,7 +168,7 @@ class Proxy:
 
     def _table_of(self, snapshot: Snapshot) -> RouteTable:
         flavor = self.settings.router_flavor
-        return RouteTable(snapshot, self.traffic, self.upstream_tls, flavor)
+        return RouteTable(snapshot, self.traffic, self.upstream_tls, flavor, self._heap)
 
     def _version(self) -> int:
         mark = self.table.snapshot.mark

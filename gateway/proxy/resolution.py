@@ -24,10 +24,11 @@ from gateway.routing.hosts import with_port
 from gateway.routing.paths import escape, forwarded_prefix, normalize, upstream_path
 from gateway.settings import RouterFlavor
 from gateway.snapshot import Route, Service, Snapshot, Target
+from gateway.snapshot.heap import RequestHeap
 
 _MEMO_KEYS = 16_384
 _MEMO_KEY_BYTES = 512
-_SIGHTINGS = 1 << 14
+_SIGHTINGS = 1 << 12
 _FORGOTTEN_AT_ONCE = 256
 
 _NO_TARGETS: Balancer[Target] = WeightedRoundRobin(())
@@ -78,10 +79,12 @@ class RouteTable:
         traffic: TrafficMetrics,
         upstream_tls: UpstreamTls,
         flavor: RouterFlavor,
+        heap: RequestHeap,
     ) -> None:
         self.snapshot = snapshot
         self._traffic = traffic
         self._upstream_tls = upstream_tls
+        self._heap = heap
         self._assumes_port = flavor is RouterFlavor.TRADITIONAL_COMPATIBLE
         self._plain: Memo = OrderedDict()
         self._tls: Memo = OrderedDict()
@@ -128,6 +131,7 @@ class RouteTable:
             self._sightings[place] = mark
         elif len(key[1]) + len(key[2]) <= _MEMO_KEY_BYTES:
             memo[key] = found
+            self._heap.note_kept()
             if len(memo) > _MEMO_KEYS:
                 memo.popitem(last=False)
 
@@ -175,6 +179,7 @@ class RouteTable:
         way.tls = None if service is None else self._upstream_tls.terms_of(service, snapshot)
         label = "" if service is None else service.label
         self._ways[route] = way
+        self._heap.note_kept()
         way.traffic = self._traffic.of_route(route.id, label, route.label)
         return way
 

@@ -17,6 +17,7 @@ from gateway.proxy.resolution import RouteTable
 from gateway.proxy.upstream_tls import UpstreamTls
 from gateway.settings import NodeSettings, RouterFlavor
 from gateway.snapshot import SnapshotApplier
+from gateway.snapshot.heap import RequestHeap
 from tests.snapshot.rows import full_load, route, service
 
 LIMITS = HeadLimits(line_bytes=8192, head_bytes=32_768, header_count=200)
@@ -45,7 +46,7 @@ async def table_of(
     await applier.apply(full_load(tables))
     assert applier.bad_entities() == []
     upstream_tls = UpstreamTls(NodeSettings(), FailureLog())
-    return RouteTable(applier.current, TrafficMetrics(), upstream_tls, flavor)
+    return RouteTable(applier.current, TrafficMetrics(), upstream_tls, flavor, RequestHeap())
 
 
 @pytest.fixture
