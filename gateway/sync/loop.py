@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any, Protocol, TypeVar
 
@@ -16,7 +16,7 @@ import structlog
 
 from gateway.settings import NodeSettings
 from gateway.store.errors import StoreError, StoreUnavailable
-from gateway.store.source import FullLoadReason, Load
+from gateway.store.source import Batch, FullLoadReason, Load
 from gateway.sync.backoff import Backoff, at_random_within_s, jittered_s
 from gateway.sync.source import Source
 from gateway.sync.status import SyncState, SyncStatus
@@ -188,7 +188,7 @@ class SyncLoop:
         """Apply a load that was asked for then. What fails or hangs leaves everything as it was."""
         began = time.monotonic()
         try:
-            await finish(self._applier.apply(load), "sync-apply", self._apply_timeout_s(load))
+            await self._finish_apply(load)
         except (StoreError, Overdue):
             raise
         except Exception:
@@ -200,9 +200,19 @@ class SyncLoop:
         self._gap_ends = now + self._settings.apply_gap_s
         self._note_applied(load, duration_s=now - began, since_asked_s=now - asked)
 
-    def _apply_timeout_s(self, load: Load) -> float:
+    async def _finish_apply(self, load: Load) -> None:
+        """Have a load applied. Changes may be very many: each batch of them gets the timeout."""
         settings = self._settings
-        return settings.full_load_timeout_s if load.kind == "full" else settings.sync_timeout_s
+        if load.kind == "full":
+            await finish(self._applier.apply(load), "sync-apply", settings.full_load_timeout_s)
+        else:
+            load.batches = batches = _Noted(load.batches)
+            await finish(
+                self._applier.apply(load),
+                "sync-apply",
+                settings.sync_timeout_s,
+                lambda: batches.read_at,
+            )
 
     async def _ask(self, question: Coroutine[Any, Any, T], name: str) -> T:
         try:
@@ -276,6 +286,22 @@ class SyncLoop:
             applied_version=applied.version,
             database_version=load.mark.version,
         )
+
+
+class _Noted:
+    """Batches on their way; ``read_at`` is when the last was read, by the monotonic clock."""
+
+    def __init__(self, batches: AsyncIterator[Batch]) -> None:
+        self._batches = batches
+        self.read_at = time.monotonic()
+
+    def __aiter__(self) -> _Noted:
+        return self
+
+    async def __anext__(self) -> Batch:
+        batch = await anext(self._batches)
+        self.read_at = time.monotonic()
+        return batch
 
 
 async def _is_set_within(event: asyncio.Event, timeout_s: float) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import structlog
@@ -23,18 +24,29 @@ class Overdue(Exception):  # noqa: N818 - a state of the work, like TimeoutError
     """Work was not done by its deadline, and has been cancelled."""
 
 
-async def finish(work: Coroutine[Any, Any, T], name: str, timeout_s: float) -> T:
+async def finish(
+    work: Coroutine[Any, Any, T],
+    name: str,
+    timeout_s: float,
+    sign_of_life: Callable[[], float] | None = None,
+) -> T:
     """Return what the work returns, as a task of this name. Raises Overdue, and what it raises.
 
-    Returns only when the work has ended, however it takes cancelling: two loads must never run
-    side by side.
+    ``sign_of_life`` tells when, by the monotonic clock, the work last showed that it does not hang:
+    then it has ``timeout_s`` from there. Returns only when the work has ended, however it takes
+    cancelling: two loads must never run side by side.
     """
+    deadline = time.monotonic() + timeout_s
     task = asyncio.create_task(work, name=name)
     try:
-        done, _ = await asyncio.wait({task}, timeout=timeout_s)
-        if not done:
-            _log.error("cancelling what hangs", task=name, waited_s=timeout_s)
-            raise Overdue(f"{name} was not done within {timeout_s:g} s")
+        while not task.done():
+            if sign_of_life is not None:
+                deadline = max(deadline, sign_of_life() + timeout_s)
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                _log.error("cancelling what hangs", task=name, waited_s=timeout_s)
+                raise Overdue(f"{name} was not done within {timeout_s:g} s")
+            await asyncio.wait({task}, timeout=left_s)
         return task.result()
     finally:
         while not await end(task):

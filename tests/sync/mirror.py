@@ -32,6 +32,7 @@ class Mirror:
         self.may_finish = asyncio.Event()
         self.may_finish.set()
         self.has_begun = asyncio.Event()
+        self.batch_takes_s = 0.0
 
     async def apply(self, load: Load) -> None:
         self.kinds.append(load.kind)
@@ -41,6 +42,7 @@ class Mirror:
             contents |= {(batch.table, row["id"]): row for row in batch.rows}
             for id_ in batch.deleted:
                 contents.pop((batch.table, id_), None)
+            await asyncio.sleep(self.batch_takes_s)
         await self.may_finish.wait()
         if self.failures:
             raise self.failures.pop(0)

@@ -17,7 +17,7 @@ from gateway.settings import NodeSettings
 from gateway.store import migrate
 from gateway.store.embedded import EmbeddedPostgres
 from gateway.store.errors import StoreUnavailable
-from gateway.store.source import Load
+from gateway.store.source import BATCH_ROWS, Load
 from gateway.store.store import Store
 from gateway.sync.loop import SyncFailedError
 from gateway.sync.strategy import Wake
@@ -317,6 +317,20 @@ async def test_an_apply_that_hangs_is_cancelled_named_and_made_up_for(
         await node.reaches(version)
         assert node.mirror.kinds[1:] == ["changes"] * (len(node.mirror.kinds) - 1)
     assert "sync-apply" in [log.get("task") for log in logs]
+
+
+async def test_very_many_changes_get_the_time_they_take(
+    polling: NodeSettings, database_url: str
+) -> None:
+    """The timeout is for each batch: else the same changes would be tried for ever, in vain."""
+    impatient = polling.model_copy(update={"sync_timeout_s": 1.0})
+    async with SyncedNode(impatient).running() as node:
+        node.mirror.batch_takes_s = 0.3  # four of them take longer than the timeout
+        many = f"SELECT 'many.test' FROM generate_series(1, {4 * BATCH_ROWS})"
+        await run_sql(database_url, f"INSERT INTO services (host) {many}")
+        await node.reaches(1)
+        assert node.status.failures == 0
+        assert len(node.mirror.contents) == 4 * BATCH_ROWS
 
 
 async def test_a_failing_first_load_is_raised(polling: NodeSettings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from structlog.testing import capture_logs
@@ -40,6 +41,29 @@ async def test_work_that_hangs_is_cancelled_and_named() -> None:
     with capture_logs() as logs, pytest.raises(Overdue, match=r"work was not done within 0\.01 s"):
         await finish(forever(), "work", 0.01)
     assert [(log["event"], log["task"]) for log in logs] == [("cancelling what hangs", "work")]
+
+
+async def test_work_that_shows_signs_of_life_is_given_its_time() -> None:
+    signs = iter([0.0, 0.0, 0.0])
+    may_end = asyncio.Event()
+
+    def sign_of_life() -> float:
+        """Alive as often as there are signs, then done."""
+        if next(signs, None) is None:
+            may_end.set()
+        return time.monotonic()
+
+    async def work() -> int:
+        await may_end.wait()
+        return 42
+
+    assert await finish(work(), "work", 0.01, sign_of_life) == 42
+
+
+async def test_work_whose_signs_of_life_end_is_cancelled() -> None:
+    ended = time.monotonic() - 1
+    with capture_logs(), pytest.raises(Overdue):
+        await finish(forever(), "work", 0.01, lambda: ended)
 
 
 async def test_work_that_clings_is_waited_for_so_that_none_runs_beside_it() -> None:
