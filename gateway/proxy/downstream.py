@@ -16,7 +16,8 @@ from gateway.access_log import TlsFacts
 from gateway.proxy.chunked import ChunkedDecoder, chunk, last_chunk
 from gateway.proxy.client import Client, Peer
 from gateway.proxy.deadlines import NEVER
-from gateway.proxy.exchange import Exchange, RequestTarget
+from gateway.proxy.exchange import Exchange
+from gateway.proxy.exchange_facts import RequestTarget
 from gateway.proxy.http1 import (
     CHUNKED,
     NO_BODY,
@@ -386,7 +387,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._reading = _NOTHING
             exchange.answer(error.status)
 
-    # -- gateway.proxy.exchange.Downstream
+    # -- gateway.proxy.client_side.Downstream
 
     def begin_response(
         self,

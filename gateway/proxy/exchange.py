@@ -9,30 +9,17 @@ An exchange keeps what it resolved from one snapshot until its end, whatever is 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from time import perf_counter, time
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from time import perf_counter
+from typing import TYPE_CHECKING
 
-from gateway.access_log import Record, TlsFacts, Try
-from gateway.metrics.traffic import RouteTraffic
 from gateway.proxy import errors
-from gateway.proxy.added_lines import request_ids_of_others
 from gateway.proxy.backlog import Backlog
-from gateway.proxy.client import Client, Peer
-from gateway.proxy.http1 import (
-    CHUNKED,
-    MIN_VERSION,
-    NO_BODY,
-    MessageError,
-    RequestFields,
-    RequestHead,
-    ResponseHead,
-    place_for_charset,
-)
+from gateway.proxy.exchange_facts import FailedTry
+from gateway.proxy.exchange_heads import ExchangeHeads
+from gateway.proxy.http1 import MIN_VERSION, NO_BODY, MessageError, ResponseHead
 from gateway.proxy.pool import ConnectError
-from gateway.proxy.request_body import KeptBody, RequestBody, StreamedBody
-from gateway.proxy.resolution import Resolution, host_without_port
+from gateway.proxy.request_body import KeptBody, StreamedBody
+from gateway.proxy.resolution import host_without_port
 from gateway.proxy.spool import SpoolError
 from gateway.proxy.tunnel import Tunnel, Tunnelled
 from gateway.proxy.upgrade import chosen_protocol
@@ -40,197 +27,18 @@ from gateway.proxy.upstream import UpstreamConnection
 from gateway.proxy.upstream_tls import TlsPeer, server_name
 
 if TYPE_CHECKING:
-    from gateway.proxy.proxy import Proxy
-    from gateway.snapshot import Route, Service, Target
+    from gateway.snapshot import Route
 
 _NOT_REPEATED = frozenset({b"POST", b"PATCH", b"LOCK"})
 """Methods that are not sent twice once a byte of them is out (proxying.md section 5)."""
 
-_TAKES_TRAILERS = re.compile(rb"(?i)(?:^|,)[ \t]*trailers[ \t]*(?:[;,]|$)")
-
 CLIENT_GONE = 499
 
 
-class Downstream(Tunnelled, Protocol):
-    """The client's side of an exchange."""
-
-    sent_head: bytes
-    """The head of the current response, kept while there is an access log."""
-
-    def begin_response(
-        self,
-        status_text: bytes,
-        lines: bytes,
-        body_length: int,
-        pieces: list[bytes],
-        *,
-        ended: bool,
-    ) -> int:
-        """Send a response head of ready header ``lines``, and body pieces; return bytes sent."""
-        ...
-
-    def continue_response(self, pieces: list[bytes], *, ended: bool) -> int:
-        """Send more of the body; return bytes sent."""
-        ...
-
-    def send_interim(self, status_text: bytes, lines: bytes) -> int:
-        """Send the head of a 1xx response, if the client knows such; return bytes sent."""
-        ...
-
-    def cut_response(self) -> None:
-        """Break the response off so that the client notices."""
-        ...
-
-    def end_exchange(self) -> None:
-        """Go on to the next request."""
-        ...
-
-    def read_body(self, min_bytes_s: int) -> None:
-        """Let the request body come for the first time, and tell a client that waits for it.
-
-        One that comes slower than ``min_bytes_s`` on average is given up; 0 means no limit.
-        """
-        ...
-
-    def pause_body(self) -> None:
-        """Hold the request body back."""
-        ...
-
-    def resume_body(self) -> None:
-        """Let more of the request body come."""
-        ...
-
-    @property
-    def forwarded_lines(self) -> bytes:
-        """Header lines about the client that every request of this connection carries upstream."""
-        ...
-
-    @property
-    def tls_facts(self) -> TlsFacts | None:
-        """How the connection is secured, None if it is not."""
-        ...
-
-    @property
-    def client(self) -> Client:
-        """Whom requests are from that do not say otherwise."""
-        ...
-
-    @property
-    def peer(self) -> Peer:
-        """Who is connected."""
-        ...
-
-
-class FailedTry(NamedTuple):
-    """A try that came to nothing: its target, when that was chosen, and the status it stands for.
-
-    ``chosen_at`` is a reading of ``perf_counter``.
-    """
-
-    target: Target
-    chosen_at: float
-    status: int
-
-
-RequestTarget = tuple[bytes, bytes, bytes]
-"""Where a request wants to go: host with port as sent, raw path, query with its ``?``."""
-
-
-class Exchange:
+class Exchange(ExchangeHeads):
     """A request on its way to a target and its response on the way back."""
 
-    __slots__ = (
-        "_backlog",
-        "_body",
-        "_chosen_at",
-        "_downstream",
-        "_extra_try_used",
-        "_failed",
-        "_failures",
-        "_from_upstream",
-        "_head_at",
-        "_host_header",
-        "_over",
-        "_path",
-        "_proxy",
-        "_query",
-        "_resolution",
-        "_service",
-        "_started_at",
-        "_target",
-        "_traffic",
-        "_tries",
-        "client",
-        "egress_bytes",
-        "head",
-        "host",
-        "ingress_bytes",
-        "method",
-        "request_id",
-        "request_sent",
-        "response_head",
-        "response_trailers",
-        "status",
-        "upstream",
-    )
-
-    _resolution: Resolution  # once a route was found
-    _service: Service  # once it is clear that the route has one
-    _target: Target  # once one was picked, like the next
-    _host_header: bytes
-    response_head: ResponseHead  # once one has come
-
-    def __init__(
-        self,
-        proxy: Proxy,
-        downstream: Downstream,
-        head: RequestHead,
-        target: RequestTarget,
-    ) -> None:
-        self._started_at = perf_counter()
-        self._proxy = proxy
-        self._downstream = downstream
-        self.client = downstream.client
-        self.head = head
-        self.method = head.method
-        self.host, self._path, self._query = target
-        self.request_id = proxy.request_ids.next()
-        self.request_sent = True  # but for a body, see `_send`
-        self.ingress_bytes = head.size
-        self.egress_bytes = 0
-        self.status = 0
-        self.response_trailers = b""
-        self._traffic: RouteTraffic | None = None
-        self.upstream: UpstreamConnection | None = None
-        self._chosen_at = 0.0
-        self._head_at = 0.0
-        self._tries = 0
-        self._extra_try_used = False
-        self._failed: tuple[Target, ...] = ()
-        self._failures: tuple[FailedTry, ...] = ()
-        self._body: RequestBody | None = None  # once it is asked for
-        self._backlog: Backlog | None = None  # while the client takes less than has come
-        self._from_upstream = False
-        self._over = False
-
-    @property
-    def responding(self) -> bool:
-        """Whether a response head has gone out."""
-        return self._head_at != 0
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nobody waits for the response any more."""
-        return self._over
-
-    @property
-    def _client_name(self) -> str:
-        return self.client.address.decode()
-
-    @property
-    def body_size(self) -> int:
-        """Bytes of the request body so far."""
-        return self.ingress_bytes - self.head.size
+    __slots__ = ()
 
     # -- the way there
 
@@ -398,53 +206,6 @@ class Exchange:
             connection.send_request(self, self._request_head(), self._service)
             body.send()
 
-    def _request_head(self) -> bytes:
-        """Write the head that goes upstream (proxying.md section 1)."""
-        head = self.head
-        fields = head.fields
-        resolution = self._resolution
-        request_id_line = self._proxy.added_lines.request_id_upstream
-        parts = [
-            head.method,
-            b" ",
-            resolution.upstream_path,
-            self._query,
-            b" HTTP/1.1\r\nHost: ",
-            self._host_header,
-            b"\r\nConnection: keep-alive",
-            resolution.forwarded,
-            self._downstream.forwarded_lines,
-            request_id_line,
-            self.request_id,
-            fields.rest,
-            b"\r\n\r\n",
-        ]
-        if not fields.is_ordinary:
-            peer, special = self._downstream.peer, fields.special
-            parts[7] = self._proxy.forwarding.route_lines(resolution.forwarded, peer, special)
-            parts[8] = self._forwarded_lines_with(fields)
-            if fields.upgrades:
-                parts[6] += b", Upgrade\r\nUpgrade: " + b", ".join(fields.upgrades)
-        if self._body is not None:
-            parts[-1] = self._body.framing_line
-        elif b"content-length" in fields.special:
-            parts[-1] = b"\r\nContent-Length: 0\r\n\r\n"
-        if not request_id_line:
-            parts[10] = request_ids_of_others(fields.special)
-        return b"".join(parts)
-
-    def _forwarded_lines_with(self, fields: RequestFields) -> bytes:
-        """Append to what earlier proxies said of the request (proxying.md section 2)."""
-        special = fields.special
-        lines = self._proxy.forwarding.lines(
-            self.client, self._downstream.peer, special, fields.minor
-        )
-        if _TAKES_TRAILERS.search(special.get(b"te", b"")):
-            lines += b"\r\nTE: trailers"
-        if b"trailer" in special and not (self._body is not None and self._body.drops_trailers):
-            lines += b"\r\nTrailer: " + special[b"trailer"]
-        return lines
-
     # -- what can go wrong there
 
     def on_no_response(
@@ -527,11 +288,6 @@ class Exchange:
         """Keep trailers for the end of the response, if the client wants to have them."""
         if self._takes_trailers():
             self.response_trailers = lines
-
-    def _takes_trailers(self) -> bool:
-        fields = self.head.fields
-        te = fields.special.get(b"te")
-        return te is not None and fields.minor == b"1" and bool(_TAKES_TRAILERS.search(te))
 
     def on_response_cut(self, reason: str) -> None:
         """Cut the client's connection too: a short body must never pass for a whole one."""
@@ -639,66 +395,6 @@ class Exchange:
         """Log that the upstream has to wait for its client."""
         self._proxy.failures.note("response not kept", str(error), self._client_name)
 
-    def _response_lines(self, head: ResponseHead) -> bytes:
-        """Write the header lines that go to the client (proxying.md section 3)."""
-        proxy = self._proxy
-        rest, special = head.rest, head.special
-        if proxy.charset_suffix and (place := place_for_charset(rest)):
-            rest = rest[:place] + proxy.charset_suffix + rest[place:]
-        lines = rest + self._proxied_lines(special.get(b"via"))
-        if not head.has_date:
-            lines += proxy.date_line()
-        if not head.has_server:
-            lines += proxy.added_lines.server
-        if not head.is_ordinary:
-            lines += self._extraordinary_lines(head)
-        if proxy.tells_more:
-            lines = self._told_more(lines, head.status, special)
-        return lines
-
-    def _extraordinary_lines(self, head: ResponseHead) -> bytes:
-        """Tell of an upgrade, of the body that a response to HEAD would have, or of trailers."""
-        special = head.special
-        protocol = chosen_protocol(special, self.head.fields.upgrades)
-        if protocol is not None:
-            upgrade = b"\r\nConnection: Upgrade\r\nUpgrade: " + protocol
-            return upgrade + self._lines_about_body(head)
-        return self._lines_about_body(head)
-
-    def _lines_about_body(self, head: ResponseHead) -> bytes:
-        special = head.special
-        if head.body_length == NO_BODY and b"content-length" in special and head.status != 204:
-            return b"\r\nContent-Length: " + special[b"content-length"]
-        if head.body_length == CHUNKED and b"trailer" in special and self._takes_trailers():
-            return b"\r\nTrailer: " + special[b"trailer"]
-        return b""
-
-    def _proxied_lines(self, earlier_via: bytes | None = None) -> bytes:
-        """Write latencies, request id and Via of a request for which a target was chosen."""
-        added = self._proxy.added_lines
-        facts = (
-            (self._head_at - self._chosen_at) * 1000,
-            (self._chosen_at - self._started_at) * 1000,
-            self.request_id,
-        )
-        if earlier_via:
-            return added.measured % facts + added.via_after(earlier_via)
-        return added.proxied % facts
-
-    def _told_more(
-        self, lines: bytes, upstream_status: int, special: Mapping[bytes, bytes]
-    ) -> bytes:
-        """Add to header lines what only some nodes tell (`Proxy.tells_more`)."""
-        proxy = self._proxy
-        added = proxy.added_lines
-        lines = added.with_upstream_status(lines, upstream_status) + added.of_others(special)
-        if proxy.debug_lines is not None and self._traffic is not None:  # there is a route
-            resolution = self._resolution
-            lines += proxy.debug_lines.for_request(
-                self.head.fields.block, resolution.route, resolution.service
-            )
-        return lines
-
     # -- answers of our own
 
     def answer(self, status: int, message: str | None = None, extra: bytes = b"") -> None:
@@ -723,19 +419,6 @@ class Exchange:
             ended=True,
         )
         self._end()
-
-    def _answer_lines(self, content_type: str, body_size: int) -> bytes:
-        proxy = self._proxy
-        if self._chosen_at:  # a target was chosen: what failed was the upstream side
-            how = self._proxied_lines()
-        else:
-            took_ms = (self._head_at - self._started_at) * 1000
-            how = proxy.added_lines.unproxied % (took_ms, self.request_id)
-        what = b"\r\nContent-Type: %b\r\nContent-Length: %d" % (content_type.encode(), body_size)
-        lines = proxy.date_line() + what + proxy.added_lines.server + how
-        if proxy.tells_more:
-            lines = self._told_more(lines, self._failures[-1].status if self._failures else 0, {})
-        return lines
 
     def _refuse_plain_http(self, status: int) -> None:
         """Send the client to HTTPS (router.md section 8)."""
@@ -781,69 +464,3 @@ class Exchange:
         if self._backlog is not None:
             self._backlog.close()
         self._body = self._backlog = None
-
-    def _record(self) -> Record:
-        """Return what the access log tells of this exchange, which has just ended."""
-        head, route, service = self.head, None, None
-        if self._traffic is not None:
-            route, service = self._resolution.route, self._resolution.service
-        started_at, chosen_at, head_at = self._started_at, self._chosen_at, self._head_at
-        now = perf_counter()
-        return Record(
-            started_at=time() - (now - started_at),
-            client=self.client.address,
-            request_id=self.request_id,
-            status=self.status,
-            response_bytes=self.egress_bytes,
-            response_head=self._downstream.sent_head if head_at else b"",
-            method=head.method,
-            target=head.odd_target or head.path + head.query,
-            version=b"HTTP/1." + head.fields.minor,
-            request_lines=head.fields.block,
-            request_bytes=self.ingress_bytes,
-            origin=self._origin(),
-            tls=self._downstream.tls_facts,
-            route=route,
-            service=service,
-            upstream_uri=self._resolution.upstream_path + self._query if chosen_at else b"",
-            from_upstream=self._from_upstream,
-            tries=self._told_tries(time() - now),
-            total_ms=(now - started_at) * 1000,
-            own_ms=((chosen_at or head_at or now) - started_at) * 1000,
-            upstream_ms=((head_at or now) - chosen_at) * 1000 if chosen_at else -1,
-            receive_ms=(now - head_at) * 1000 if self._from_upstream else 0,
-        )
-
-    def _origin(self) -> bytes:
-        host = host_without_port(self.host)
-        if not host or self.head.odd_target:
-            return b""
-        return b"%b://%b:%d" % (b"https" if self.client.tls else b"http", host, self.client.port)
-
-    def _told_tries(self, epoch: float) -> list[Try]:
-        """Return the tries; ``epoch`` is what the clock of this exchange counts from."""
-        tries = [
-            Try(epoch + chosen_at, target.address or target.host, target.port, status)
-            for target, chosen_at, status in self._failures
-        ]
-        if self._from_upstream:
-            target = self._target
-            address = target.address or target.host
-            tries.append(Try(epoch + self._chosen_at, address, target.port, 0))
-        return tries
-
-    def _count(self, ended_at: float) -> None:
-        """Count the exchange; without a route there is no series to count it in but one."""
-        traffic = self._traffic
-        if traffic is None:
-            metrics = self._proxy.traffic
-            codes = metrics.unmatched if self.status == 404 else metrics.refused
-            codes[self.status] = codes.get(self.status, 0) + 1
-            return
-        traffic.count(self.status, self._from_upstream, self.ingress_bytes, self.egress_bytes)
-        started_at, chosen_at, head_at = self._started_at, self._chosen_at, self._head_at
-        traffic.observe_latencies(
-            (ended_at - started_at) * 1000,
-            ((chosen_at or head_at or ended_at) - started_at) * 1000,
-            (head_at - chosen_at) * 1000 if chosen_at and head_at else None,
-        )

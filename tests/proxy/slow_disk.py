@@ -15,11 +15,13 @@ class SlowDisk:
     """Keeps one system call, ``pread`` or ``pwrite``, from doing anything."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+        self.asked = threading.Event()
         self._told = threading.Event()
         self._call = getattr(os, call)
         monkeypatch.setattr(os, call, self._wait)
 
     def _wait(self, *args: Any) -> Any:
+        self.asked.set()
         self._told.wait(DEADLINE_S)
         return self._call(*args)
 

@@ -141,6 +141,7 @@ async def test_while_the_file_is_being_read_the_upstream_waits_too(
     await pouring.end()
     await unchanging(lambda: gateway.proxy.spool_room.used_bytes)
     drinking = asyncio.create_task(drink_all(client))
+    await eventually(disk.asked.is_set)
     more = Pouring(peer, bytes(1 << 16), SIZE >> 16)
     await more.stalled()
     assert not more.done()

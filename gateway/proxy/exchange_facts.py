@@ -1,0 +1,199 @@
+"""What is known of an exchange, and what counters and the access log are told of it in the end."""
+
+from __future__ import annotations
+
+from time import perf_counter, time
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.access_log import Record, Try
+from gateway.metrics.traffic import RouteTraffic
+from gateway.proxy.backlog import Backlog
+from gateway.proxy.client_side import Downstream
+from gateway.proxy.http1 import RequestHead, ResponseHead
+from gateway.proxy.request_body import RequestBody
+from gateway.proxy.resolution import Resolution, host_without_port
+from gateway.proxy.upstream import UpstreamConnection
+
+if TYPE_CHECKING:
+    from gateway.proxy.proxy import Proxy
+    from gateway.snapshot import Service, Target
+
+
+class FailedTry(NamedTuple):
+    """A try that came to nothing: its target, when that was chosen, and the status it stands for.
+
+    ``chosen_at`` is a reading of ``perf_counter``.
+    """
+
+    target: Target
+    chosen_at: float
+    status: int
+
+
+RequestTarget = tuple[bytes, bytes, bytes]
+"""Where a request wants to go: host with port as sent, raw path, query with its ``?``."""
+
+
+class ExchangeFacts:
+    """The facts of a request and its response, as they become known."""
+
+    __slots__ = (
+        "_backlog",
+        "_body",
+        "_chosen_at",
+        "_downstream",
+        "_extra_try_used",
+        "_failed",
+        "_failures",
+        "_from_upstream",
+        "_head_at",
+        "_host_header",
+        "_over",
+        "_path",
+        "_proxy",
+        "_query",
+        "_resolution",
+        "_service",
+        "_started_at",
+        "_target",
+        "_traffic",
+        "_tries",
+        "client",
+        "egress_bytes",
+        "head",
+        "host",
+        "ingress_bytes",
+        "method",
+        "request_id",
+        "request_sent",
+        "response_head",
+        "response_trailers",
+        "status",
+        "upstream",
+    )
+
+    _resolution: Resolution  # once a route was found
+    _service: Service  # once it is clear that the route has one
+    _target: Target  # once one was picked, like the next
+    _host_header: bytes
+    response_head: ResponseHead  # once one has come
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        downstream: Downstream,
+        head: RequestHead,
+        target: RequestTarget,
+    ) -> None:
+        self._started_at = perf_counter()
+        self._proxy = proxy
+        self._downstream = downstream
+        self.client = downstream.client
+        self.head = head
+        self.method = head.method
+        self.host, self._path, self._query = target
+        self.request_id = proxy.request_ids.next()
+        self.request_sent = True  # but for a body, see `_send`
+        self.ingress_bytes = head.size
+        self.egress_bytes = 0
+        self.status = 0
+        self.response_trailers = b""
+        self._traffic: RouteTraffic | None = None
+        self.upstream: UpstreamConnection | None = None
+        self._chosen_at = 0.0
+        self._head_at = 0.0
+        self._tries = 0
+        self._extra_try_used = False
+        self._failed: tuple[Target, ...] = ()
+        self._failures: tuple[FailedTry, ...] = ()
+        self._body: RequestBody | None = None  # once it is asked for
+        self._backlog: Backlog | None = None  # while the client takes less than has come
+        self._from_upstream = False
+        self._over = False
+
+    @property
+    def responding(self) -> bool:
+        """Whether a response head has gone out."""
+        return self._head_at != 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody waits for the response any more."""
+        return self._over
+
+    @property
+    def _client_name(self) -> str:
+        return self.client.address.decode()
+
+    @property
+    def body_size(self) -> int:
+        """Bytes of the request body so far."""
+        return self.ingress_bytes - self.head.size
+
+    # -- in the end
+
+    def _record(self) -> Record:
+        """Return what the access log tells of this exchange, which has just ended."""
+        head, route, service = self.head, None, None
+        if self._traffic is not None:
+            route, service = self._resolution.route, self._resolution.service
+        started_at, chosen_at, head_at = self._started_at, self._chosen_at, self._head_at
+        now = perf_counter()
+        return Record(
+            started_at=time() - (now - started_at),
+            client=self.client.address,
+            request_id=self.request_id,
+            status=self.status,
+            response_bytes=self.egress_bytes,
+            response_head=self._downstream.sent_head if head_at else b"",
+            method=head.method,
+            target=head.odd_target or head.path + head.query,
+            version=b"HTTP/1." + head.fields.minor,
+            request_lines=head.fields.block,
+            request_bytes=self.ingress_bytes,
+            origin=self._origin(),
+            tls=self._downstream.tls_facts,
+            route=route,
+            service=service,
+            upstream_uri=self._resolution.upstream_path + self._query if chosen_at else b"",
+            from_upstream=self._from_upstream,
+            tries=self._told_tries(time() - now),
+            total_ms=(now - started_at) * 1000,
+            own_ms=((chosen_at or head_at or now) - started_at) * 1000,
+            upstream_ms=((head_at or now) - chosen_at) * 1000 if chosen_at else -1,
+            receive_ms=(now - head_at) * 1000 if self._from_upstream else 0,
+        )
+
+    def _origin(self) -> bytes:
+        host = host_without_port(self.host)
+        if not host or self.head.odd_target:
+            return b""
+        return b"%b://%b:%d" % (b"https" if self.client.tls else b"http", host, self.client.port)
+
+    def _told_tries(self, epoch: float) -> list[Try]:
+        """Return the tries; ``epoch`` is what the clock of this exchange counts from."""
+        tries = [
+            Try(epoch + chosen_at, target.address or target.host, target.port, status)
+            for target, chosen_at, status in self._failures
+        ]
+        if self._from_upstream:
+            target = self._target
+            address = target.address or target.host
+            tries.append(Try(epoch + self._chosen_at, address, target.port, 0))
+        return tries
+
+    def _count(self, ended_at: float) -> None:
+        """Count the exchange; without a route there is no series to count it in but one."""
+        traffic = self._traffic
+        if traffic is None:
+            metrics = self._proxy.traffic
+            codes = metrics.unmatched if self.status == 404 else metrics.refused
+            codes[self.status] = codes.get(self.status, 0) + 1
+            return
+        traffic.count(self.status, self._from_upstream, self.ingress_bytes, self.egress_bytes)
+        started_at, chosen_at, head_at = self._started_at, self._chosen_at, self._head_at
+        traffic.observe_latencies(
+            (ended_at - started_at) * 1000,
+            ((chosen_at or head_at or ended_at) - started_at) * 1000,
+            (head_at - chosen_at) * 1000 if chosen_at and head_at else None,
+        )
