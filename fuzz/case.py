@@ -38,6 +38,7 @@ class Deed(Enum):
     SPLIT = b"p"  # what is said from here on comes in random pieces, by the seed that follows
 
 
+_ACTS_LIMIT = 300
 _DEEDS = {deed.value: deed for deed in Deed}
 _SPOKEN = (Deed.CLIENT_SAYS, Deed.UPSTREAM_SAYS)
 
@@ -50,8 +51,8 @@ class Act(NamedTuple):
 
 
 def acts(case: bytes) -> Iterator[Act]:
-    """Yield what happens in ``case``. Every sequence of bytes is a case."""
-    first, *others = case.split(MARKER)
+    """Yield what happens in ``case``. Every sequence of bytes is a case, if it is not too long."""
+    first, *others = case.split(MARKER, _ACTS_LIMIT)
     seed = b""
     for part in (Deed.CLIENT_SAYS.value + first, *others):
         deed = _DEEDS.get(part[:1])

@@ -24,6 +24,7 @@ from tests.snapshot.rows import full_load, route, service
 
 BUFFER_LIMIT_BYTES = 4096
 HEAD_LIMIT_BYTES = 4096
+_CLIENTS_LIMIT = 20
 _PATIENCE_S = 120
 _STEP_S = 3.0
 
@@ -149,7 +150,9 @@ class World:
     # -- who is there
 
     def _add_client(self) -> None:
-        address = f"198.51.100.{len(self._story.clients) % 250 + 1}"
+        if len(self._story.clients) == _CLIENTS_LIMIT:
+            return
+        address = f"198.51.100.{len(self._story.clients) + 1}"
         transport = StillTransport(self.loop, address)
         connection = DownstreamConnection(self.proxy, server_state=self.server_state)
         self._story.clients.append(Client(address.encode(), transport, connection))
