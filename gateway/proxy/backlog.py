@@ -97,7 +97,7 @@ class Backlog:
 
     def close(self) -> None:
         """Free memory and file."""
-        self._pieces = []
+        self._pieces, self._memory_bytes = [], 0
         if self._file is not None:
             self._file.close()
 

@@ -13,20 +13,19 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.access_log import TlsFacts
-from gateway.proxy.chunked import ChunkedDecoder, chunk, last_chunk
+from gateway.proxy.chunked import chunk, last_chunk
 from gateway.proxy.client import Client, Peer
 from gateway.proxy.deadlines import NEVER
 from gateway.proxy.exchange import Exchange
-from gateway.proxy.exchange_facts import RequestTarget
 from gateway.proxy.http1 import (
-    CHUNKED,
     NO_BODY,
     MessageError,
     RequestFields,
     RequestHead,
-    check_host,
     parse_request_head,
 )
+from gateway.proxy.incoming_body import IncomingBody
+from gateway.proxy.request_target import request_target
 from gateway.proxy.upstream import MUCH_AT_ONCE_BYTES
 
 if TYPE_CHECKING:
@@ -35,9 +34,7 @@ if TYPE_CHECKING:
 
 _LINGER_S = 2.0
 _LINGER_BYTES = 1_048_576
-_NOT_SERVED = frozenset({b"CONNECT", b"TRACE"})
 _HALF_CLOSED_S = 1.0
-_DRAINED_BYTES = 65_536
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER with no time to linger
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -67,20 +64,16 @@ class DownstreamConnection(asyncio.Protocol):
     """A client connection of the proxy listener."""
 
     __slots__ = (
-        "_body_left",
-        "_body_min_bytes_s",
-        "_body_paused",
-        "_body_since",
+        "_body",
         "_buffer",
         "_chunked_response",
         "_closing_after",
-        "_decoder",
         "_exchange",
-        "_expects_continue",
         "_fields",
         "_half_closed",
         "_held_back",
         "_http10",
+        "_linger_bytes",
         "_proxy",
         "_reading",
         "_requests",
@@ -114,13 +107,9 @@ class DownstreamConnection(asyncio.Protocol):
         self._held_back = False  # reading is paused
         self._writing_paused = False
         self._half_closed = False
+        self._linger_bytes = _LINGER_BYTES
         # Of the current exchange:
-        self._decoder: ChunkedDecoder | None = None
-        self._body_left = 0
-        self._body_min_bytes_s = 0
-        self._body_paused = False  # by the exchange
-        self._body_since = 0.0
-        self._expects_continue = False
+        self._body: IncomingBody | None = None
         self._chunked_response = False
         self._closing_after = False
         self._http10 = False
@@ -195,12 +184,12 @@ class DownstreamConnection(asyncio.Protocol):
                     self._read_rest_of_head(data)
                 else:
                     self._read_head(data)
-            elif reading is _BODY and self._exchange is not None:
-                self._read_body(data, self._exchange)
+            elif reading is _BODY and self._exchange is not None and self._body is not None:
+                self._read_body(data, self._exchange, self._body)
             elif reading is _AHEAD or reading is _UNASKED:
                 self._read_ahead(data)
-            elif reading is _DRAIN:
-                self._drain(data)
+            elif reading is _DRAIN and self._body is not None:
+                self._drain(data, self._body)
             else:
                 self._discard(data)
         except MessageError as error:
@@ -310,49 +299,41 @@ class DownstreamConnection(asyncio.Protocol):
         if limit and fields.body_length > limit:
             raise MessageError("request body too large", 413)
         self._reading = _UNASKED
-        self._body_left = fields.body_length
-        self._decoder = ChunkedDecoder() if fields.body_length == CHUNKED else None
-        self._body_paused = False
-        self._expects_continue = fields.expect_continue
+        self._body = IncomingBody(fields)
         exchange.start()
 
-    def _read_body(self, data: bytes, exchange: Exchange) -> None:
-        self._set_body_deadline(exchange.body_size)
-        decoder = self._decoder
-        if decoder is not None:
-            pieces, self._buffer = decoder.feed(data)
-            payload = _joined(pieces)
-            ended = decoder.finished
-        else:
-            payload, self._buffer = data[: self._body_left], data[self._body_left :]
-            self._body_left -= len(payload)
-            ended = self._body_left == 0
-        if len(data) >= MUCH_AT_ONCE_BYTES or self._has_chunks():
+    def _read_body(self, data: bytes, exchange: Exchange, body: IncomingBody) -> None:
+        self._await_body(body)
+        payload, self._buffer = body.take(data)
+        if len(data) >= MUCH_AT_ONCE_BYTES or body.has_chunks:
             self._hold_back()
-            self._proxy.loop.call_soon(self._read_on)
+            self._proxy.loop.call_soon(self._read_on, body)
         if payload:
             exchange.on_request_body(payload)
             if self._exchange is not exchange:
                 return  # answered without the rest
         if self._body_limit_passed(exchange):
             raise MessageError("request body too large", 413)
-        if ended:
+        if body.ended:
             self._reading = _AHEAD
             self.deadline = NEVER
-            exchange.on_request_end(b"" if decoder is None else decoder.trailers)
+            exchange.on_request_end(body.trailers)
 
-    def _read_on(self) -> None:
-        """Read on after others had their turn: of a body, much may be here already.
+    def _read_on(self, body: IncomingBody) -> None:
+        """Read on after others had their turn: much of a body may be here already.
 
         First the chunks that are, not all at once: they may be many.
         """
-        if not self._body_paused and self._has_chunks():
+        if self._body is not body or self._reading not in (_BODY, _AHEAD) or body.paused:
+            return
+        if body.has_chunks and self._reading is _BODY:
             self.data_received(b"")
-        if not (self._body_paused or self._has_chunks()) and self._reading in (_BODY, _AHEAD):
+        if not (body.paused or body.has_chunks) and self._reading in (_BODY, _AHEAD):
             self._resume()
 
-    def _has_chunks(self) -> bool:
-        return self._reading is _BODY and self._decoder is not None and self._decoder.pending
+    def _await_body(self, body: IncomingBody) -> None:
+        timeout_s = self._proxy.settings.body_timeout_s
+        self._set_deadline(body.patience_s(self._proxy.loop.time(), timeout_s))
 
     def _body_limit_passed(self, exchange: Exchange) -> bool:
         limit = self._proxy.settings.body_limit_bytes
@@ -486,25 +467,18 @@ class DownstreamConnection(asyncio.Protocol):
             self._await_request()
 
     def _may_drain(self) -> bool:
-        """Tell whether it is cheaper to read the rest of a request than to connect anew.
-
-        A client that still waits for our 100 may send its body or not: nobody could tell what
-        comes next for the next request.
-        """
-        return 0 <= self._body_left <= _DRAINED_BYTES and not self._expects_continue
+        return self._body is not None and self._body.may_be_drained
 
     def _begin_to_drain(self) -> None:
         self._reading = _DRAIN
         self._set_deadline(self._proxy.settings.body_timeout_s)
         self._resume()
         data, self._buffer = self._buffer, b""
-        self._drain(data)
+        self.data_received(data)
 
-    def _drain(self, data: bytes) -> None:
-        left = self._body_left
-        self._body_left -= min(left, len(data))
-        if not self._body_left:
-            self._buffer = data[left:]
+    def _drain(self, data: bytes, body: IncomingBody) -> None:
+        _, self._buffer = body.take(data)
+        if body.ended:
             self._await_next()
 
     def leave_to(self, end: TunnelEnd) -> bytes:
@@ -522,33 +496,38 @@ class DownstreamConnection(asyncio.Protocol):
 
         One that comes slower than ``min_bytes_s`` on average is given up; 0 means no limit.
         """
+        body = self._body
+        if body is None:
+            return
         self._reading = _BODY
-        self._body_min_bytes_s = min_bytes_s
-        self._body_since = self._proxy.loop.time()
-        self._set_body_deadline(0)
         data, self._buffer = self._buffer, b""
-        if self._expects_continue and not data:
+        if body.expects_continue and not data:
             self._transport.write(_CONTINUE)
-        self._expects_continue = False
+        body.begin(self._proxy.loop.time(), min_bytes_s)
+        self._await_body(body)
         self._resume()
         if data:
             self.data_received(data)
 
     def pause_body(self) -> None:
         """Hold the request body back."""
-        self._body_paused = True
+        if self._body is not None:
+            self._body.paused = True
         self._hold_back()
         self.deadline = NEVER
 
     def resume_body(self) -> None:
         """Let more of the request body come."""
-        self._body_paused = False
-        if self._reading is _BODY and self._exchange is not None:
-            self._set_body_deadline(self._exchange.body_size)
-        if self._has_chunks():
-            self._proxy.loop.call_soon(self._read_on)
+        body = self._body
+        if body is None:
+            return
+        body.paused = False
+        if self._reading is _BODY:
+            self._await_body(body)
+        if body.has_chunks:
+            self._proxy.loop.call_soon(self._read_on, body)
         else:
-            self._resume()
+            self._read_on(body)
 
     # -- closing and holding back
 
@@ -578,7 +557,6 @@ class DownstreamConnection(asyncio.Protocol):
         """Say no more, but read on for a moment: closing with unread bytes would reset the
         connection and could destroy the answer on its way (RFC 9112 section 9.6)."""
         self._reading = _NOTHING
-        self._body_left = _LINGER_BYTES
         self._resume()
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -587,8 +565,8 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _discard(self, data: bytes) -> None:
         """Drop what comes in the end, but take no more than there is reason for."""
-        self._body_left -= len(data)
-        if self._body_left < 0:
+        self._linger_bytes -= len(data)
+        if self._linger_bytes < 0:
             self._hold_back()
 
     def _finish(self) -> None:
@@ -601,18 +579,6 @@ class DownstreamConnection(asyncio.Protocol):
         self._reading = _NOTHING
         self._transport.abort()
 
-    def _set_body_deadline(self, size: int) -> None:
-        """Await more of a body of which ``size`` bytes have come.
-
-        No gap may be longer than ``body_timeout_s``; a body with a least rate has as long in all,
-        and the time that its bytes are worth at that rate.
-        """
-        after_s = self._proxy.settings.body_timeout_s
-        if self._body_min_bytes_s:
-            took_s = self._proxy.loop.time() - self._body_since
-            after_s = min(after_s, after_s + size / self._body_min_bytes_s - took_s)
-        self._set_deadline(after_s)
-
     def _set_deadline(self, after_s: float) -> None:
         self.deadline = self._proxy.loop.time() + after_s
         if self.deadline < self.slot_at:
@@ -621,29 +587,3 @@ class DownstreamConnection(asyncio.Protocol):
 
 def _joined(pieces: list[bytes]) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-def request_target(head: RequestHead) -> RequestTarget:
-    """Split the target into host, raw path, and query with its ``?`` (RFC 9112 section 3.2).
-
-    :raises MessageError: for the forms that a gateway does not serve.
-    """
-    if head.method in _NOT_SERVED:
-        raise MessageError(f"method {head.method.decode()} is not served", 405)
-    if head.odd_target:
-        return _absolute_form(head.odd_target)
-    return head.fields.host, head.path, head.query
-
-
-def _absolute_form(target: bytes) -> RequestTarget:
-    """Split ``http://host/path``; its host outranks the Host header (RFC 9112 section 3.2.2)."""
-    scheme, separator, rest = target.partition(b"://")
-    if not separator or scheme.lower() not in (b"http", b"https"):
-        raise MessageError("malformed request target")
-    end = min((i for i in (rest.find(b"/"), rest.find(b"?")) if i >= 0), default=len(rest))
-    host, target = rest[:end], rest[end:]
-    if not host:
-        raise MessageError("malformed request target")
-    check_host(host)
-    path, mark, query = target.partition(b"?")
-    return host, path or b"/", mark + query

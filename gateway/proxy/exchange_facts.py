@@ -11,6 +11,7 @@ from gateway.proxy.backlog import Backlog
 from gateway.proxy.client_side import Downstream
 from gateway.proxy.http1 import RequestHead, ResponseHead
 from gateway.proxy.request_body import RequestBody
+from gateway.proxy.request_target import RequestTarget
 from gateway.proxy.resolution import Resolution, host_without_port
 from gateway.proxy.upstream import UpstreamConnection
 
@@ -28,10 +29,6 @@ class FailedTry(NamedTuple):
     target: Target
     chosen_at: float
     status: int
-
-
-RequestTarget = tuple[bytes, bytes, bytes]
-"""Where a request wants to go: host with port as sent, raw path, query with its ``?``."""
 
 
 class ExchangeFacts:

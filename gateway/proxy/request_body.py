@@ -158,7 +158,7 @@ class KeptBody:
 
     def close(self) -> None:
         """Free memory and file."""
-        self._pieces = []
+        self._pieces, self._memory_bytes = [], 0
         if self._file is not None:
             self._file.close()
 

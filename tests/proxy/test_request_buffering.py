@@ -174,6 +174,22 @@ async def test_memory_is_bounded_by_a_disk_that_is_slow(
     assert (await client.response()).status == 200
 
 
+async def test_a_body_that_breaks_while_it_is_being_written_leaves_nothing(
+    start_gateway: StartGateway, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+):
+    gateway = await start_gateway(one_route(upstream), buffer_limit_bytes=65_536)
+    disk = SlowDisk(monkeypatch, "pwrite")
+    client = await gateway.connect()
+    client.send(CHUNKED_POST + b"%x\r\n%b\r\n" % (MEGABYTE, bytes(MEGABYTE)) + b"x\r\n")
+    await eventually(disk.asked.is_set)
+    disk.go_on()
+    response = await client.response()
+    assert (response.status, response["Connection"]) == (400, "close")
+    assert await client.closed()
+    await eventually(lambda: not gateway.proxy.spool_room.used_bytes)
+    assert upstream.connections == []
+
+
 async def test_a_body_that_there_is_no_room_for_is_a_503(
     start_gateway: StartGateway, upstream: Upstream
 ):
