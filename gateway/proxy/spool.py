@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
+from gateway.settings import SettingError, named
+
 T = TypeVar("T")
 
 READ_BYTES = 131_072
@@ -33,10 +35,17 @@ class SpoolError(Exception):
 
 
 class SpoolRoom:
-    """What the spool files of a node share (settings ``body_spool_dir`` and ``_limit_bytes``)."""
+    """What the spool files of a node share (settings ``body_spool_dir`` and ``_limit_bytes``).
+
+    Raises SettingError for a directory that no file can be made in.
+    """
 
     def __init__(self, directory: str, limit_bytes: int) -> None:
         self.directory = directory or tempfile.gettempdir()
+        if not os.access(self.directory, os.W_OK | os.X_OK):
+            raise SettingError(
+                f"{named('body_spool_dir')}: {self.directory} is no directory to write in"
+            )
         self.used_bytes = 0
         self._limit_bytes = limit_bytes
         self._stopped = False

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.proxy.spool import SpoolError, SpoolFile, SpoolRoom
+from gateway.settings import SettingError
 
 from .peers import eventually
 
@@ -125,3 +126,8 @@ async def test_files_may_be_closed_after_the_room(tmp_path: Path):
     await room.stop()
     file.close()
     assert open_descriptors() == before
+
+
+def test_a_directory_that_cannot_be_written_in_is_named_at_the_start(tmp_path: Path):
+    with pytest.raises(SettingError, match="GATEWAY_BODY_SPOOL_DIR.*/none is no directory"):
+        SpoolRoom(str(tmp_path / "none"), 1000)
