@@ -129,5 +129,5 @@ async def test_files_may_be_closed_after_the_room(tmp_path: Path):
 
 
 def test_a_directory_that_cannot_be_written_in_is_named_at_the_start(tmp_path: Path):
-    with pytest.raises(SettingError, match="GATEWAY_BODY_SPOOL_DIR.*/none is no directory"):
+    with pytest.raises(SettingError, match=r"GATEWAY_BODY_SPOOL_DIR.*/none is no directory"):
         SpoolRoom(str(tmp_path / "none"), 1000)
