@@ -55,6 +55,9 @@ class _Compiler:
         self._order: Order = CompatibleOrder(rule) if compatible else TraditionalOrder(rule)
         self._methods = _encoded(rule.methods) if rule.methods else None
         self._paths = tuple(_compile_path(path) for path in dict.fromkeys(rule.paths))
+        self._looks_at_path_only = not (rule.methods or rule.headers or rule.snis) and not any(
+            "*" in host for host in rule.hosts
+        )
         headers = header_conditions(rule.headers, compatible=compatible)
         self._headers_only = Conditions(headers, None) if headers else None
         self._schemes: tuple[bool | None, ...] = (None,)
@@ -80,6 +83,7 @@ class _Compiler:
             tls=case.tls,
             methods=self._methods,
             regex=regex,
+            simple=self._looks_at_path_only and plain is not None and not case.port_specific,
         )
 
 

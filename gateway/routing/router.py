@@ -8,9 +8,9 @@ headers and the SNI, by `select`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 from uuid import UUID
 
 from immutables import Map
@@ -18,7 +18,7 @@ from immutables import Map
 from gateway.routing.conditions import by_name
 from gateway.routing.hosts import ANY_HOST, is_wildcard, plain_texts, wildcard_texts
 from gateway.routing.rules import Candidate, CompiledRule, Entry
-from gateway.routing.table import PathTable, by_rank
+from gateway.routing.table import PathTable, Serves, by_rank
 
 Rules = Map[UUID, CompiledRule]
 Hosts = Map[bytes, PathTable]
@@ -28,18 +28,27 @@ _NO_HOSTS: Hosts = Map()
 _NO_ENTRIES = PathTable()
 
 
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The entries by host: the simple ones of plain hosts, their others, those of wildcards."""
+
+    simple: Hosts = _NO_HOSTS
+    others: Hosts = _NO_HOSTS
+    wildcards: Hosts = _NO_HOSTS
+
+
 class Router:
     """Rules by id, and their entries by configured host and path text."""
 
-    __slots__ = ("_any_host", "_hosts", "_rules", "_wildcard_hosts")
+    __slots__ = ("_any_others", "_any_simple", "_others", "_rules", "_simple", "_wildcards")
 
-    def __init__(
-        self, rules: Rules = _NO_RULES, hosts: Hosts = _NO_HOSTS, wildcard_hosts: Hosts = _NO_HOSTS
-    ) -> None:
+    def __init__(self, rules: Rules = _NO_RULES, tables: Tables = Tables()) -> None:
         self._rules = rules
-        self._hosts = hosts
-        self._wildcard_hosts = wildcard_hosts
-        self._any_host = hosts.get(ANY_HOST)
+        self._simple = tables.simple
+        self._others = tables.others
+        self._wildcards = tables.wildcards
+        self._any_simple = tables.simple.get(ANY_HOST)
+        self._any_others = tables.others.get(ANY_HOST)
 
     def __len__(self) -> int:
         return len(self._rules)
@@ -67,8 +76,11 @@ class Router:
                 change.put_in(compiled)
         return Router(
             rules.finish(),
-            change.applied_to(self._hosts, wildcards=False),
-            change.applied_to(self._wildcard_hosts, wildcards=True),
+            Tables(
+                change.of_simple.applied_to(self._simple),
+                change.of_others.applied_to(self._others),
+                change.of_wildcards.applied_to(self._wildcards),
+            ),
         )
 
     def candidates(
@@ -77,7 +89,7 @@ class Router:
         method: bytes,
         host: bytes,
         path: bytes,
-        serves: Callable[[Any], bool] | None = None,
+        serves: Serves | None = None,
     ) -> tuple[Candidate, ...]:
         """Return, in order, the routes that may take a request; nothing follows a certain one.
 
@@ -85,28 +97,40 @@ class Router:
         A route whose payload ``serves`` refuses is passed over as if it were not there.
         """
         found: list[tuple[Entry, ...]] = []
-        if self._any_host is not None:
-            self._any_host.collect(path, found)
+        if self._any_simple is not None:
+            entry = self._any_simple.first(path, serves)
+            if entry is not None:
+                found.append((entry,))
+        if self._any_others is not None:
+            self._any_others.collect(path, found)
         if host:
-            table = self._hosts.get(host)
-            if table is not None:
-                table.collect(path, found)
-            if self._wildcard_hosts or host.find(b":") >= 0:
-                self._collect_of_like_hosts(tls, host, path, found)
+            self._find_by_host(host, path, serves, found)
+            if self._wildcards:
+                self._find_by_wildcard(tls, host, path, found)
         if len(found) == 1:
-            return _matching(found[0], tls, method, path, serves)
+            (entries,) = found
+            return entries if entries[0].simple else _matching(entries, tls, method, path, serves)
         return _matching_of_groups(found, tls, method, path, serves) if found else ()
 
-    def _collect_of_like_hosts(
+    def _find_by_host(
+        self, host: bytes, path: bytes, serves: Serves | None, found: list[tuple[Entry, ...]]
+    ) -> None:
+        for text in plain_texts(host):
+            table = self._simple.get(text)
+            if table is not None:
+                entry = table.first(path, serves)
+                if entry is not None:
+                    found.append((entry,))
+            if self._others:
+                table = self._others.get(text)
+                if table is not None:
+                    table.collect(path, found)
+
+    def _find_by_wildcard(
         self, tls: bool, host: bytes, path: bytes, found: list[tuple[Entry, ...]]
     ) -> None:
-        """Collect the entries of the hosts that match a request's, but are not the same text."""
-        for text in plain_texts(host)[1:]:
-            table = self._hosts.get(text)
-            if table is not None:
-                table.collect(path, found)
-        for text in wildcard_texts(host, tls=tls) if self._wildcard_hosts else ():
-            table = self._wildcard_hosts.get(text)
+        for text in wildcard_texts(host, tls=tls):
+            table = self._wildcards.get(text)
             if table is not None:
                 table.collect(path, found)
 
@@ -137,7 +161,7 @@ def _matching(
     tls: bool,
     method: bytes,
     path: bytes,
-    serves: Callable[[Any], bool] | None,
+    serves: Serves | None,
 ) -> tuple[Candidate, ...]:
     matching: list[Candidate] = []
     for entry in entries:
@@ -164,7 +188,7 @@ def _matching_of_groups(
     tls: bool,
     method: bytes,
     path: bytes,
-    serves: Callable[[Any], bool] | None,
+    serves: Serves | None,
 ) -> tuple[Candidate, ...]:
     """Do as `_matching` does, over groups of which each is sorted.
 
@@ -181,32 +205,44 @@ def _matching_of_groups(
 
 
 class _Change:
-    """What a change set takes out of the tables and puts in, by host and path text."""
+    """What a change set takes out of the tables and puts in."""
 
     def __init__(self) -> None:
-        self._gone: set[Entry] = set()
-        self._additions: dict[bytes, dict[bytes, list[Entry]]] = defaultdict(
-            lambda: defaultdict(list)
-        )
+        gone: set[Entry] = set()
+        self.of_simple = _HostsChange(gone)
+        self.of_others = _HostsChange(gone)
+        self.of_wildcards = _HostsChange(gone)
+        self._gone = gone
 
     def take_out(self, compiled: CompiledRule | None) -> None:
         for host, entries in compiled.placements if compiled else ():
-            additions = self._additions[host]
             for entry in entries:
                 self._gone.add(entry)
-                additions.setdefault(entry.text, [])
+                self._of(host, entry).additions[host].setdefault(entry.text, [])
 
     def put_in(self, compiled: CompiledRule) -> None:
         for host, entries in compiled.placements:
-            additions = self._additions[host]
             for entry in entries:
-                additions[entry.text].append(entry)
+                self._of(host, entry).additions[host][entry.text].append(entry)
 
-    def applied_to(self, hosts: Hosts, *, wildcards: bool) -> Hosts:
+    def _of(self, host: bytes, entry: Entry) -> _HostsChange:
+        if is_wildcard(host):
+            return self.of_wildcards
+        return self.of_simple if entry.simple else self.of_others
+
+
+class _HostsChange:
+    """What is put into the tables of one kind, by host and path text, and what is gone."""
+
+    def __init__(self, gone: set[Entry]) -> None:
+        self.additions: dict[bytes, dict[bytes, list[Entry]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
+        self._gone = gone
+
+    def applied_to(self, hosts: Hosts) -> Hosts:
         changed = hosts.mutate()
-        for host, additions in self._additions.items():
-            if is_wildcard(host) is not wildcards:
-                continue
+        for host, additions in self.additions.items():
             table = changed.get(host, _NO_ENTRIES).with_changes(additions, self._gone)
             if table:
                 changed[host] = table

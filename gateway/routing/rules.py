@@ -54,7 +54,8 @@ class Entry(Candidate):
 
     ``text`` is what a path must start with, ``tls`` the scheme it is for (None: either),
     ``methods`` None takes any method. An entry is its own candidate, but with a ``regex``: what
-    that matches is the request's.
+    that matches is the request's. A ``simple`` one takes every request of its host and path; among
+    those of one host, the longest text goes first.
     """
 
     rank: bytes
@@ -62,6 +63,7 @@ class Entry(Candidate):
     tls: bool | None
     methods: frozenset[bytes] | None
     regex: PathRegex | None
+    simple: bool
 
     def with_match(self, path_match: PathMatch) -> Candidate:
         """Return the candidate for one request whose path the regex matched."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import chain
 from operator import attrgetter
+from typing import Any
 
 from immutables import Map
 
@@ -19,6 +20,8 @@ Slots = Map[bytes, tuple[Entry, ...]]
 Levels = tuple[tuple[int, Slots], ...]
 Branches = Map[bytes, "PathTable"]
 Additions = Mapping[bytes, Sequence[Entry]]
+Serves = Callable[[Any], bool]
+"""Tells of a route's payload whether the route may be chosen."""
 
 _NONE: Branches = Map()
 _FEW = 4
@@ -77,6 +80,27 @@ class PathTable:
             if not split or split > size:
                 return
             table = table._branches.get(path[:split])
+
+    def first(self, path: bytes, serves: Serves | None) -> Entry | None:
+        """Return the first entry that takes a request to ``path``; all entries must be simple."""
+        few = self._few
+        if few:
+            for entry in few:
+                if path.startswith(entry.text) and (serves is None or serves(entry.payload)):
+                    return entry
+            return None
+        size, split = len(path), self._split
+        if split and split <= size:
+            branch = self._branches.get(path[:split])
+            found = None if branch is None else branch.first(path, serves)
+            if found is not None:
+                return found
+        for length, slots in reversed(self._levels):
+            if length <= size:
+                for entry in slots.get(path[:length], ()):
+                    if serves is None or serves(entry.payload):
+                        return entry
+        return None
 
     def with_changes(self, additions: Additions, gone: AbstractSet[Entry]) -> PathTable:
         """Return the table with ``additions`` by text and without the entries ``gone``.

@@ -30,6 +30,11 @@ def found_texts(table: PathTable, path: bytes) -> list[bytes]:
     return [entry.text for entries in found for entry in entries]
 
 
+def first_text(table: PathTable, path: bytes) -> bytes | None:
+    first = table.first(path, None)
+    return None if first is None else first.text
+
+
 @settings(max_examples=40, deadline=None)
 @given(large_text_sets, st.lists(texts, min_size=1, max_size=20), st.data())
 def test_a_path_meets_the_texts_it_starts_with_shortest_first(
@@ -45,7 +50,10 @@ def test_a_path_meets_the_texts_it_starts_with_shortest_first(
     for path in (*asked, *stored[:20]):
         starts = sorted((text for text in stored if path.startswith(text)), key=len)
         assert found_texts(table, path) == starts
-        assert found_texts(smaller, path) == [text for text in starts if text not in gone]
+        left = [text for text in starts if text not in gone]
+        assert found_texts(smaller, path) == left
+        assert first_text(table, path) == (starts[-1] if starts else None)
+        assert first_text(smaller, path) == (left[-1] if left else None)
 
 
 @settings(max_examples=40, deadline=None)
@@ -63,3 +71,10 @@ def test_entries_of_one_text_are_kept_by_rank() -> None:
     found: list[tuple[Entry, ...]] = []
     table.collect(b"/a", found)
     assert found == [(old, young)]
+
+
+def test_the_first_entry_that_is_served_is_the_first() -> None:
+    long, short = entry(b"/a/b"), entry(b"/a")
+    table = PathTable().with_changes({b"/a/b": [long], b"/a": [short]}, set())
+    assert table.first(b"/a/b/c", lambda payload: payload == "/a") is short
+    assert table.first(b"/a/b/c", lambda payload: payload == "/b") is None
