@@ -113,7 +113,6 @@ class Gateway:
             "GATEWAY_ADMIN_PORT": str(self._admin_port),
             "GATEWAY_STATUS_PORT": str(self._status_port),
             "GATEWAY_SNAPSHOT_DIR": str(self._snapshots),
-            "GATEWAY_SYNC_TIMEOUT_S": f"{APPLY_TIMEOUT_S:g}",  # routes come in one large change
             "GATEWAY_LOG_LEVEL": "warning",
         }
 
