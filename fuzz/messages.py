@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import h11
@@ -9,6 +10,9 @@ import h11
 _LIMIT_BYTES = 1 << 20
 _ASKED_WITH = [(b"Host", b"a"), (b"Connection", b"Upgrade"), (b"Upgrade", b"any")]
 
+
+_ABOUT_FRAMING = re.compile("Content-Length|Transfer-Encoding")
+"""Where the head is right, that is of trailers: h11 refuses what others drop (RFC 9110, 6.5.1)."""
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -96,7 +100,11 @@ def _go_on(connection: h11.Connection, message: Message, words: bytes | None = N
             else:  # NEED_DATA, ConnectionClosed
                 return
     except h11.RemoteProtocolError as error:
-        message.error = str(error)
+        if _ABOUT_FRAMING.search(str(error)):
+            message.is_complete = True
+            message.rest = connection.trailing_data[0]
+        else:
+            message.error = str(error)
 
 
 def _headers(event: h11.Request | h11.Response | h11.InformationalResponse) -> Headers:
