@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install up test check format bench docs build clean
+.PHONY: help venv install up test check format bench fuzz docs build clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ test: $(INSTALLED) ## Run the test suite, on up to four cores
 check: $(INSTALLED) ## Lint, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict -p gateway -p benchmarks
+	$(BIN)/mypy --strict -p gateway -p benchmarks -p fuzz
 
 format: $(INSTALLED) ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
@@ -35,6 +35,10 @@ format: $(INSTALLED) ## Format the code and mend what the linter can
 
 bench: $(INSTALLED) ## Measure one node against nginx and others (needs nginx and wrk)
 	$(BIN)/python -m benchmarks.run $(ARGS)
+
+fuzz: $(INSTALLED) ## Throw mutated bytes at the proxy, for ten minutes
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	$(BIN)/python -m fuzz $(or $(ARGS),--minutes 10)
 
 docs: $(INSTALLED) ## Write docs/settings.md from the code
 	$(BIN)/gateway settings --markdown > docs/settings.md
@@ -44,7 +48,7 @@ build: $(INSTALLED) ## Build the wheel into dist/
 
 clean: ## Remove what tools leave behind (not .venv, not data/)
 	rm -rf build dist benchmarks/results *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find gateway tests benchmarks alembic -name __pycache__ -prune -exec rm -rf {} +
+	find gateway tests benchmarks fuzz alembic -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
