@@ -170,7 +170,7 @@ class DownstreamConnection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         if self._exchange is not None:
-            self.deadline = NEVER
+            self._await_client()
             self._exchange.on_client_drained()
         elif self._reading is _HEAD:
             self._await_request()
@@ -316,7 +316,7 @@ class DownstreamConnection(asyncio.Protocol):
             raise MessageError("request body too large", 413)
         if body.ended:
             self._reading = _AHEAD
-            self.deadline = NEVER
+            self._await_client()
             exchange.on_request_end(body.trailers)
 
     def _read_on(self, body: IncomingBody) -> None:
@@ -330,6 +330,16 @@ class DownstreamConnection(asyncio.Protocol):
             self.data_received(b"")
         if not (body.paused or body.has_chunks) and self._reading in (_BODY, _AHEAD):
             self._resume()
+
+    def _await_client(self) -> None:
+        """Set the deadline for what the client has to do in an exchange, if there is anything."""
+        body = self._body
+        if self._reading is _BODY and body is not None and not body.paused:
+            self._await_body(body)
+        elif self._writing_paused:
+            self._set_deadline(self._proxy.settings.body_timeout_s)
+        elif self._reading is not _NOTHING:
+            self.deadline = NEVER
 
     def _await_body(self, body: IncomingBody) -> None:
         timeout_s = self._proxy.settings.body_timeout_s
@@ -405,6 +415,8 @@ class DownstreamConnection(asyncio.Protocol):
             self.sent_head = b"".join(parts)
         self._add_body(parts, pieces, ended)
         message = b"".join(parts)
+        if self._writing_paused and self._exchange is not None:  # by what came before the response
+            self._exchange.on_client_full()
         self._transport.write(message)
         return len(message)
 
@@ -514,7 +526,7 @@ class DownstreamConnection(asyncio.Protocol):
         if self._body is not None:
             self._body.paused = True
         self._hold_back()
-        self.deadline = NEVER
+        self._await_client()
 
     def resume_body(self) -> None:
         """Let more of the request body come."""

@@ -344,8 +344,8 @@ class Exchange(ExchangeHeads):
         """Keep what comes of the response from now on, or let no more of it come."""
         if self._backlog is not None:
             self._backlog.on_client_full()
-        elif self.upstream is None:
-            return  # it has all come
+        elif self.upstream is None or not self.responding:
+            return  # it has all come, or nothing yet but a few 1xx
         elif self._keeps_response():
             self._backlog = self._new_backlog()
         else:
@@ -355,7 +355,7 @@ class Exchange(ExchangeHeads):
         """Send on what was kept, or let more come."""
         if self._backlog is not None:
             self._backlog.on_client_drained()
-        else:
+        elif self.responding:
             self.resume_upstream()
 
     def _keeps_response(self) -> bool:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+
 import pytest
 
-from .gateway import Gateway
-from .peers import OK, Client, Upstream, UpstreamPeer
+from .conftest import StartGateway
+from .gateway import Gateway, one_route
+from .peers import OK, Client, Pouring, Upstream, UpstreamPeer, drink
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: x\r\nX: 1\r\n\r\n"
 
 
 async def asked(
-    gateway: Gateway, upstream: Upstream, message: bytes = GET
+    gateway: Gateway,
+    upstream: Upstream,
+    message: bytes = GET,
+    *,
+    receive_buffer: int | None = None,
 ) -> tuple[Client, UpstreamPeer]:
     upstream.scripted = True
-    client = await gateway.connect()
+    client = await gateway.connect(receive_buffer=receive_buffer)
     client.send(message)
     peer = await upstream.accept()
     await peer.request()
@@ -83,6 +91,34 @@ async def test_they_are_read_as_strictly_as_responses(
     peer.send(interim)
     assert (await client.response()).status == 502
     assert await peer.closed()
+
+
+@pytest.mark.parametrize("buffering", [False, True])
+async def test_a_client_that_takes_none_of_them_holds_the_response_back(
+    start_gateway: StartGateway, upstream: Upstream, buffering: bool
+):
+    """They are few enough to wait in memory; what comes after them is not."""
+    gateway = await start_gateway(
+        one_route(upstream, response_buffering=buffering), response_spool_limit_bytes=0
+    )
+    client, peer = await asked(gateway, upstream, receive_buffer=4096)
+    (connection,) = gateway.connections
+    shrink_send_buffer(connection._transport)
+    hints = (b"HTTP/1.1 103 Early Hints\r\nLink: " + b"a" * 32_000 + b"\r\n\r\n") * 60
+    peer.send(hints)
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 32000000\r\n\r\n")
+    pouring = Pouring(peer, bytes(64_000), 500)
+    await pouring.stalled()
+    assert not pouring.done()
+    await drink(client, len(hints))
+    assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK")
+    await drink(client, 32_000_000)
+    await pouring.end()
+
+
+def shrink_send_buffer(transport: asyncio.Transport) -> None:
+    """The kernel would take them all."""
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 
 
 async def test_each_begins_the_read_timeout_anew(gateway: Gateway, upstream: Upstream):

@@ -8,11 +8,12 @@ import pytest
 
 from .conftest import StartGateway
 from .gateway import Gateway, one_route
-from .peers import OK, Client, Pouring, Upstream, eventually
+from .peers import OK, Client, Pouring, Upstream, UpstreamPeer, drink, eventually
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 HALF_POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nxyz"
 SOON = 0.02
+LARGE = 32_000_000  # more than the kernel takes, whatever its buffers
 
 
 @pytest.mark.both_loops
@@ -173,6 +174,38 @@ async def test_a_client_that_ends_and_takes_nothing_is_given_up(
     client.send(begun)
     client.half_close()
     await eventually(lambda: not gateway.connections)
+
+
+async def early_answer(gateway: Gateway, upstream: Upstream) -> tuple[Client, UpstreamPeer]:
+    """A client that has sent half of its body, and an upstream that begins a large answer."""
+    upstream.scripted = True
+    client = await gateway.connect(receive_buffer=4096)
+    client.send(HALF_POST)
+    peer = await upstream.accept()
+    await peer.until(b"xyz")
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (LARGE + 1))
+    await Pouring(peer, bytes(64_000), LARGE // 64_000).end()
+    return client, peer
+
+
+async def test_a_client_that_takes_nothing_is_given_up_though_its_body_ends_meanwhile(
+    start_gateway: StartGateway, upstream: Upstream
+):
+    gateway = await start_gateway(one_route(upstream, request_buffering=False), body_timeout_s=0.2)
+    client, _ = await early_answer(gateway, upstream)
+    client.send(b"abc")
+    await eventually(lambda: not gateway.connections)
+
+
+async def test_a_body_that_stops_coming_is_cut_though_the_response_was_taken_meanwhile(
+    start_gateway: StartGateway, upstream: Upstream
+):
+    gateway = await start_gateway(one_route(upstream, request_buffering=False), body_timeout_s=0.2)
+    client, peer = await early_answer(gateway, upstream)
+    await client.reader.readuntil(b"\r\n\r\n")
+    await drink(client, LARGE)
+    await eventually(lambda: not gateway.connections)
+    assert await peer.closed()
 
 
 # -- the size of a body
