@@ -199,14 +199,14 @@ class DownstreamConnection(asyncio.Protocol):
         """Close a connection that waited too long for its client."""
         if self.deadline > self._proxy.loop.time():
             self._proxy.wheel.watch(self)  # something happened between the sweep and this call
-        elif self._exchange is None and self._reading is _HEAD and self._buffer:
+        elif self.reading_head:
             self._refuse(MessageError("request head took too long", 408), self._buffer)
         elif self._reading is _BODY and self._exchange is not None:
             self._time_out_body(self._exchange)
-        elif self._exchange is None and self._reading is _HEAD and not self._writing_paused:
-            self._finish()  # idle
-        else:
+        elif self._exchange or self._writing_paused or self._transport.is_closing():
             self._close()
+        else:
+            self._finish()  # idle, or has lingered: what is not sent yet still will be
 
     def shutdown(self) -> None:
         """Wait for a last request only so long (called by uvicorn when nobody new may come).
@@ -214,7 +214,7 @@ class DownstreamConnection(asyncio.Protocol):
         A request may be on its way here. Its response will say that it is the last, as that to a
         request under way will, since the proxy is draining.
         """
-        idle = self._exchange is None and self._reading is _HEAD and not self._buffer
+        idle = self._exchange is None and self._reading is _HEAD and not self.reading_head
         if idle and not self._writing_paused:
             self._set_deadline(self._proxy.idle_timeout_s)
 
@@ -248,8 +248,8 @@ class DownstreamConnection(asyncio.Protocol):
 
     @property
     def reading_head(self) -> bool:
-        """Whether a request head has begun to come."""
-        return self._reading is _HEAD and bool(self._buffer)
+        """Whether a request head has begun to come; empty lines before it are none of it."""
+        return self._reading is _HEAD and bool(self._buffer.strip(b"\r\n"))
 
     # -- reading requests
 

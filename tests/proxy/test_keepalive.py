@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+
+from gateway.proxy import downstream
 
 from .conftest import StartGateway
 from .gateway import Gateway, one_route
@@ -86,6 +90,22 @@ async def test_a_draining_proxy_closes_after_each_answer(gateway: Gateway):
     gateway.proxy.announce_end()
     assert (await client.ask(GET))["Connection"] == "close"
     assert await client.closed()
+
+
+@pytest.mark.both_loops
+async def test_a_draining_proxy_waits_for_a_client_that_takes_its_answer_slowly(
+    start_gateway: StartGateway, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(downstream, "_LINGER_S", 0.05)
+    gateway = await start_gateway(one_route(upstream), buffer_limit_bytes=16_000_000)
+    size = 12_000_000
+    upstream.answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)
+    gateway.proxy.announce_end()
+    client = await gateway.connect(receive_buffer=4096)
+    client.send(GET)
+    await eventually(gateway.codes)
+    await asyncio.sleep(0.2)  # longer than a client without anything to take is waited for
+    assert len((await client.response()).body) == size
 
 
 async def test_an_answer_of_our_own_leaves_the_connection_open(start_gateway: StartGateway):

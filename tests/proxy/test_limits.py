@@ -25,6 +25,16 @@ async def test_a_client_that_sends_nothing_is_closed(
     assert await client.closed()
 
 
+async def test_an_empty_line_after_a_request_begins_no_other(
+    start_gateway: StartGateway, upstream: Upstream
+):
+    """A client that ends its bodies so would take an answer for one to its next request."""
+    gateway = await start_gateway(one_route(upstream), header_timeout_s=SOON)
+    client = await gateway.connect()
+    assert (await client.ask(GET + b"\r\n")).status == 200
+    assert await client.closed()
+
+
 @pytest.mark.both_loops
 async def test_a_head_that_does_not_end_is_refused(start_gateway: StartGateway, upstream: Upstream):
     gateway = await start_gateway(one_route(upstream), header_timeout_s=SOON)

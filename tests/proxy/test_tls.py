@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from immutables import Map
 from structlog.testing import capture_logs
 
-from gateway.proxy import key_pairs, tls
+from gateway.proxy import downstream, key_pairs, tls
 from gateway.proxy.failures import FailureLog
 from gateway.proxy.tls import TlsTermination, candidates
 from gateway.settings import NodeSettings, SettingError
@@ -513,6 +514,26 @@ async def test_large_bodies_go_both_ways(start_gateway: StartGateway, upstream: 
 
 
 @pytest.mark.both_loops
+async def test_the_end_of_a_connection_is_announced_also_by_a_draining_proxy(
+    start_gateway: StartGateway, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without that, a client could not tell the end of a body without a length from a cut."""
+    monkeypatch.setattr(downstream, "_LINGER_S", 0.05)
+    gateway = await start_gateway(one_route(upstream), proxy_tls_port=0)
+    gateway.proxy.announce_end()
+
+    def ask() -> bytes:
+        connected = socket.create_connection(("127.0.0.1", gateway.tls_port), DEADLINE_S)
+        with any_server().wrap_socket(connected, suppress_ragged_eofs=False) as client:
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            said = b""
+            while data := client.recv(4096):
+                said += data
+            return said
+
+    assert (await asyncio.to_thread(ask)).endswith(b"ok")
+
+
 async def test_a_client_that_ends_its_side_ends_the_connection(
     start_gateway: StartGateway, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
