@@ -97,7 +97,8 @@ class ExchangeHeads(ExchangeFacts):
 
     def _lines_about_body(self, head: ResponseHead) -> bytes:
         special = head.special
-        if head.body_length == NO_BODY and b"content-length" in special and head.status != 204:
+        has_length = b"content-length" in special and head.status not in (101, 204)
+        if head.body_length == NO_BODY and has_length:
             return b"\r\nContent-Length: " + special[b"content-length"]
         if head.body_length == CHUNKED and b"trailer" in special and self._takes_trailers():
             return b"\r\nTrailer: " + special[b"trailer"]

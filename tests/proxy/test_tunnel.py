@@ -104,7 +104,8 @@ async def test_a_101_opens_a_tunnel(gateway: Gateway, upstream: Upstream):
     client.send(UPGRADE)
     peer = await upstream.accept()
     await peer.request()
-    peer.send(SWITCHING[:-2] + b"Sec-WebSocket-Accept: s3pPLMBi\r\nKeep-Alive: timeout=5\r\n\r\n")
+    about = b"Sec-WebSocket-Accept: s3pPLMBi\r\nKeep-Alive: timeout=5\r\nContent-Length: 0\r\n"
+    peer.send(SWITCHING[:-2] + about + b"\r\n")
     headers = dict(await switched(client))
     assert (headers["connection"], headers["upgrade"]) == ("Upgrade", "websocket")
     assert headers["sec-websocket-accept"] == "s3pPLMBi"
