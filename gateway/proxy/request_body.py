@@ -199,8 +199,8 @@ class KeptBody:
                 size = min(READ_BYTES, self._file_bytes - self._position)
                 file.read(self._position, size, partial(self._on_read, connection))
             return
-        for piece in self._pieces:
-            connection.send_body(piece, chunked=False)
+        self._pieces = [b"".join(self._pieces)]  # there may be very many, of a byte each
+        connection.send_body(self._pieces[0], chunked=False)
         self._exchange.request_sent = True
         connection.end_body(chunked=False)
 
@@ -273,8 +273,8 @@ class StreamedBody:
         """Send what has waited, and let more come as fast as the connection takes it."""
         self._begun = True
         pieces, self._pieces = self._pieces, []
-        for piece in pieces:
-            self.take(piece)
+        if pieces:
+            self.take(b"".join(pieces))  # at once: there may be very many, of a byte each
         connection = self._exchange.upstream
         if self._trailers is not None:
             self._send_end()
