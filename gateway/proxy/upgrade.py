@@ -12,6 +12,9 @@ from collections.abc import Mapping, Sequence
 
 _TUNNELLED = re.compile(rb"(?i)(?!http|h2|h3|tls)[\w!#$%&'*+.^`|~-]+(?:/[\w!#$%&'*+.^`|~-]+)?")
 
+_OFFERS_LIMIT = 16
+"""Protocols of one request that are looked at."""
+
 
 def offered_protocols(special: Mapping[bytes, bytes], minor: bytes) -> tuple[bytes, ...]:
     """Return the protocols that an upstream may be asked to change to, as the client wrote them.
@@ -24,7 +27,9 @@ def offered_protocols(special: Mapping[bytes, bytes], minor: bytes) -> tuple[byt
     upgrade = special.get(b"upgrade")
     if upgrade is None or minor == b"0" or not _is_announced(special):
         return ()
-    return tuple(name for name in _members(upgrade) if _TUNNELLED.fullmatch(name))
+    offers = upgrade.split(b",", _OFFERS_LIMIT)[:_OFFERS_LIMIT]
+    names = (offer.strip(b" \t") for offer in offers)
+    return tuple(name for name in names if _TUNNELLED.fullmatch(name))
 
 
 def chosen_protocol(special: Mapping[bytes, bytes], offered: Sequence[bytes]) -> bytes | None:

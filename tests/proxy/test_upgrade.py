@@ -18,6 +18,7 @@ ANNOUNCED = {b"connection": b"Upgrade"}
         (b"SPDY/3.1", [b"SPDY/3.1"]),
         (b"foo/2, websocket", [b"foo/2", b"websocket"]),
         (b", websocket ,", [b"websocket"]),
+        (b"a," * 15 + b"b,c", [b"a"] * 15 + [b"b"]),  # the first sixteen
         # what would be between the client and this proxy
         (b"h2c", []),
         (b"H2C", []),
