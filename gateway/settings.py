@@ -335,11 +335,13 @@ class NodeSettings(SharedSettings):
         description="Deadline for a complete request head; before it, one each for the PROXY "
         "header and the TLS handshake.",
     )
-    body_timeout_s: Seconds = Field(60.0, description="Longest gap between two reads of a body.")
+    body_timeout_s: Seconds = Field(
+        60.0, description="Longest gap between two reads or writes of a body."
+    )
     body_min_bytes_s: Count = Field(
         100,
-        description="Slowest request body that is waited for whole, in bytes/s on average once "
-        "`body_timeout_s` has passed; 0 means no limit.",
+        description="Least bytes/s, on average once `body_timeout_s` has passed, of a client whose "
+        "body is waited for whole, or that takes a response slowly; 0 means no limit.",
     )
     keepalive_timeout_s: Seconds = Field(75.0, description="Idle time of a client connection.")
     keepalive_requests: Annotated[int, Field(ge=1)] = Field(

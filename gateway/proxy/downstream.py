@@ -79,6 +79,7 @@ class DownstreamConnection(asyncio.Protocol):
         "_requests",
         "_server_state",
         "_transport",
+        "_unsent_bytes",
         "_writing_paused",
         "client",
         "deadline",
@@ -106,6 +107,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._requests = 0
         self._held_back = False  # reading is paused
         self._writing_paused = False
+        self._unsent_bytes = 0  # that the client has yet to take, when it was last looked at
         self._half_closed = False
         self._linger_bytes = _LINGER_BYTES
         # Of the current exchange:
@@ -160,7 +162,7 @@ class DownstreamConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Hold the response back: the client is slower than the upstream."""
         self._writing_paused = True
-        self._set_deadline(self._proxy.settings.body_timeout_s)
+        self._await_taking()
         if self._exchange is not None:
             self._exchange.on_client_full()
 
@@ -169,6 +171,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._writing_paused = False
         if self._transport.is_closing():
             return
+        self._unsent_bytes = 0
         if self._exchange is not None:
             self._await_client()
             self._exchange.on_client_drained()
@@ -199,12 +202,14 @@ class DownstreamConnection(asyncio.Protocol):
         """Close a connection that waited too long for its client."""
         if self.deadline > self._proxy.loop.time():
             self._proxy.wheel.watch(self)  # something happened between the sweep and this call
-        elif self.reading_head:
-            self._refuse(MessageError("request head took too long", 408), self._buffer)
         elif self._reading is _BODY and self._exchange is not None:
             self._time_out_body(self._exchange)
+        elif self._takes_slowly():
+            self._await_taking()
         elif self._exchange or self._writing_paused or self._transport.is_closing():
             self._close()
+        elif self.reading_head:
+            self._refuse(MessageError("request head took too long", 408), self._buffer)
         else:
             self._finish()  # idle, or has lingered: what is not sent yet still will be
 
@@ -337,9 +342,22 @@ class DownstreamConnection(asyncio.Protocol):
         if self._reading is _BODY and body is not None and not body.paused:
             self._await_body(body)
         elif self._writing_paused:
-            self._set_deadline(self._proxy.settings.body_timeout_s)
+            self._await_taking()
         elif self._reading is not _NOTHING:
             self.deadline = NEVER
+
+    def _await_taking(self) -> None:
+        """Wait so long for the client to take some of what waits for it."""
+        self._unsent_bytes = self._transport.get_write_buffer_size()
+        self._set_deadline(self._proxy.settings.body_timeout_s)
+
+    def _takes_slowly(self) -> bool:
+        """Whether the client has taken something since then, if not all, and not too little."""
+        if self.client.tls and self._transport.is_closing():
+            return False  # such a transport cannot be asked any more
+        settings = self._proxy.settings
+        taken_bytes = self._unsent_bytes - self._transport.get_write_buffer_size()
+        return taken_bytes > settings.body_min_bytes_s * settings.body_timeout_s
 
     def _await_body(self, body: IncomingBody) -> None:
         timeout_s = self._proxy.settings.body_timeout_s
@@ -584,7 +602,7 @@ class DownstreamConnection(asyncio.Protocol):
     def _finish(self) -> None:
         """Close once everything is sent; a client that takes nothing is waited for only so long."""
         self._reading = _NOTHING
-        self._set_deadline(self._proxy.settings.body_timeout_s)
+        self._await_taking()
         self._transport.close()
 
     def _close(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from .conftest import StartGateway
 from .gateway import Gateway, one_route
-from .peers import OK, Client, Pouring, Upstream, UpstreamPeer, drink, eventually
+from .peers import OK, Client, Pouring, Upstream, UpstreamPeer, drink, eventually, unchanging
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 HALF_POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nxyz"
@@ -166,6 +166,31 @@ async def test_a_client_that_takes_nothing_of_the_last_piece_is_given_up(
     client = await gateway.connect(receive_buffer=4096)
     client.send(GET[:-2] + closing + b"\r\n")
     await eventually(gateway.codes)
+    await eventually(lambda: not gateway.connections)
+
+
+@pytest.mark.both_loops
+@pytest.mark.parametrize("closing", [b"", b"Connection: close\r\n"])
+async def test_a_client_that_takes_a_response_slowly_is_waited_for(
+    start_gateway: StartGateway, upstream: Upstream, closing: bytes
+):
+    """All of it is in the transport, and it need not take all of that in one `body_timeout_s`."""
+    gateway = await start_gateway(one_route(upstream), buffer_limit_bytes=11_000_000)
+    upstream.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 12000000\r\n\r\n" + bytes(12_000_000)
+    client = await gateway.connect(receive_buffer=4096)
+    client.send(GET[:-2] + closing + b"\r\n")
+    await eventually(gateway.codes)
+    (connection,) = gateway.connections
+    for _ in range(3):
+        await drink(client, 1_000_000)
+        await unchanging(connection._transport.get_write_buffer_size)
+        connection.deadline = 0
+        connection.on_deadline()
+        assert connection.deadline > gateway.proxy.loop.time()
+    await drink(client, 2000)  # less than at the rate that is asked for
+    await unchanging(connection._transport.get_write_buffer_size)
+    connection.deadline = 0
+    connection.on_deadline()
     await eventually(lambda: not gateway.connections)
 
 
