@@ -27,6 +27,10 @@ from gateway.settings import environment_variable, option_name
 log = structlog.get_logger(__name__)
 
 
+_CUT_S = 0.5
+"""How long connections that were cut, and their tasks, may take to be gone before uvicorn tells."""
+
+
 class ListenError(Exception):
     """A socket could not be opened; the message names address, setting and next step."""
 
@@ -89,10 +93,12 @@ class Connection(Protocol):
 class Listener:
     """Serves one socket until stopped."""
 
-    def __init__(self, name: str, listening: socket.socket, config: uvicorn.Config) -> None:
+    def __init__(
+        self, name: str, listening: socket.socket, config: uvicorn.Config, drain_s: float
+    ) -> None:
         self.name = name
         self._socket = listening
-        self._server = _Server(config)
+        self._server = _Server(config, drain_s)
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -107,7 +113,8 @@ class Listener:
         backlog: int,
     ) -> Listener:
         """Make a listener that serves a Starlette app."""
-        return cls(name, listening, _config(app, partial(AppConnection, limits), drain_s, backlog))
+        config = _config(app, partial(AppConnection, limits), drain_s, backlog)
+        return cls(name, listening, config, drain_s)
 
     @classmethod
     def of_protocol(
@@ -120,7 +127,7 @@ class Listener:
         backlog: int,
     ) -> Listener:
         """Make a listener whose connections are made by ``protocol``."""
-        return cls(name, listening, _config(_no_app, protocol, drain_s, backlog))
+        return cls(name, listening, _config(_no_app, protocol, drain_s, backlog), drain_s)
 
     @property
     def connections(self) -> set[Any]:
@@ -155,9 +162,10 @@ class _Server(uvicorn.Server):
     When it stops, it also serves those in the accept queues, and leaves no connection behind.
     """
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, drain_s: float) -> None:
         super().__init__(config)
         self.accepting = asyncio.Event()
+        self._drain_s = drain_s
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -165,7 +173,10 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._close_sockets(sockets or [])
+        loop = asyncio.get_running_loop()
+        cut = loop.call_later(self._drain_s, self._cut_connections)
         await super().shutdown(sockets)
+        cut.cancel()
         self._cut_connections()
 
     def hurry(self) -> None:
@@ -221,7 +232,7 @@ def _config(app: Any, http: Any, drain_s: float, backlog: int) -> uvicorn.Config
         server_header=False,
         date_header=True,
         proxy_headers=False,
-        timeout_graceful_shutdown=drain_s,  # type: ignore[arg-type]  # parts of seconds will do
+        timeout_graceful_shutdown=drain_s + _CUT_S,  # type: ignore[arg-type]  # may have parts
         backlog=backlog,  # uvicorn starts the queue again with this
     )
 

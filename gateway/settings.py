@@ -629,7 +629,8 @@ def read_settings(kind: type[SettingsT], **given: Any) -> SettingsT:
 
 def option_name(field: str) -> str:
     """Return the command-line option of a setting; the unit of seconds is left out of it."""
-    return "--" + field.removesuffix("_s").replace("_", "-")
+    is_rate = field.endswith("_bytes_s")
+    return "--" + (field if is_rate else field.removesuffix("_s")).replace("_", "-")
 
 
 def environment_variable(field: str) -> str:

@@ -339,7 +339,9 @@ async def test_who_waits_in_the_accept_queue_is_served(
     await stopping
 
 
-async def test_draining_does_not_wait_for_ever(start_served: StartServed, upstream: Upstream):
+async def test_draining_does_not_wait_for_ever(
+    start_served: StartServed, upstream: Upstream, caplog: pytest.LogCaptureFixture
+):
     served = await start_served(drain_s=0.01)
     client, _ = await begun(served, upstream)
     with capture_logs() as logs:
@@ -347,6 +349,7 @@ async def test_draining_does_not_wait_for_ever(start_served: StartServed, upstre
     assert await client.closed()
     assert not served.listener.connections
     assert [(log["event"], log["number"]) for log in logs] == [("connections are cut", 1)]
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_a_tunnel_lives_until_it_is_cut(served: Served, upstream: Upstream):
