@@ -239,6 +239,11 @@ class Node:
         """What became of the access log's lines, None if there is no such log."""
         return None if self.proxy.access_log is None else self.proxy.access_log.counts
 
+    @property
+    def spooled_bytes(self) -> int:
+        """Bytes of bodies that are on disk at the moment."""
+        return self.proxy.spool_room.used_bytes
+
     def bad_entities(self) -> list[BadEntity]:
         """Return the rows that the current snapshot leaves out."""
         return self.applier.bad_entities()

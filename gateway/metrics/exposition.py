@@ -95,6 +95,7 @@ class Exposition:
         yield self._requests_without_route()
         yield from self._freshness()
         yield from self._access_log()
+        yield self._gauge("body_spool_bytes", "Bytes of bodies on disk.", self._node.spooled_bytes)
 
     def _node_info(self) -> Metric:
         identity = self._node.identity

@@ -98,6 +98,11 @@ class NodeFacts(Protocol):
         ...
 
     @property
+    def spooled_bytes(self) -> int:
+        """Bytes of bodies that are on disk at the moment."""
+        ...
+
+    @property
     def draining(self) -> bool:
         """Whether the node is stopping and takes no new work."""
         ...

@@ -240,6 +240,12 @@ async def test_what_became_of_the_access_logs_lines_is_told(scraped: Scraped):
     assert await scraped.value("gateway_access_log_failures_total") == 1
 
 
+async def test_what_bodies_take_of_the_disk_is_told(scraped: Scraped):
+    assert await scraped.value("gateway_body_spool_bytes") == 0
+    scraped.node.spooled_bytes = 1_000_000
+    assert await scraped.value("gateway_body_spool_bytes") == 1_000_000
+
+
 async def test_what_sync_counts_is_told(scraped: Scraped):
     sync = scraped.node.sync
     sync.syncs, sync.applies, sync.full_loads, sync.failures = 50, 4, 1, 2

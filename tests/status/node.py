@@ -43,6 +43,7 @@ class SomeNode:
     identity: NodeIdentity = IDENTITY
     disk_copy: SomeDiskCopy | None = None
     access_log_counts: WriterCounts | None = None
+    spooled_bytes: int = 0
 
     def connections(self) -> ConnectionCounts:
         return ConnectionCounts(

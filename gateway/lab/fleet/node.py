@@ -54,6 +54,7 @@ class SimulatedNode:
     draining = False
     disk_copy = None
     access_log_counts = None
+    spooled_bytes = 0
 
     def __init__(self, settings: NodeSettings, clock: Callable[[], float]) -> None:
         self.settings = settings
