@@ -22,7 +22,7 @@ from gateway.proxy.freshness import Freshness
 from gateway.proxy.http1 import HeadLimits
 from gateway.proxy.names import wire_names
 from gateway.proxy.pool import UpstreamPools
-from gateway.proxy.resolution import RouteTable
+from gateway.proxy.resolution import RouteTable, Sightings
 from gateway.proxy.resolver import Resolver
 from gateway.proxy.spool import SpoolRoom
 from gateway.proxy.tls import TlsTermination
@@ -106,6 +106,7 @@ class Proxy:
             limits=self.head_limits,
         )
         self._heap = RequestHeap()
+        self._sightings = Sightings()
         self.table = self._table_of(Snapshot.empty())
         self.tls = self._make_tls_termination()
         self.freshness = Freshness(settings, traffic, self._version, sync_now, stale_s)
@@ -168,7 +169,14 @@ class Proxy:
 
     def _table_of(self, snapshot: Snapshot) -> RouteTable:
         flavor = self.settings.router_flavor
-        return RouteTable(snapshot, self.traffic, self.upstream_tls, flavor, self._heap)
+        return RouteTable(
+            snapshot,
+            self.traffic,
+            self.upstream_tls,
+            flavor,
+            heap=self._heap,
+            sightings=self._sightings,
+        )
 
     def _version(self) -> int:
         mark = self.table.snapshot.mark

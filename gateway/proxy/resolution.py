@@ -5,8 +5,8 @@ three is worked out once per snapshot: candidates in the router's order, the ups
 the header lines that depend on nothing else. What follows from the route alone is kept per route.
 
 A key is remembered when it comes the second time. So paths that nobody asks for again, an id in
-each of them or a scanner's guesses, cost no memory and push nothing out. All of it is bounded and
-goes with its snapshot.
+each of them or a scanner's guesses, cost no memory and push nothing out. What is remembered goes
+with its snapshot; it is bounded, by more where there are more routes.
 """
 
 from __future__ import annotations
@@ -27,14 +27,34 @@ from gateway.snapshot import Route, Service, Snapshot, Target
 from gateway.snapshot.heap import RequestHeap
 
 _MEMO_KEYS = 16_384
+_MEMO_KEYS_PER_ROUTE = 1.25
 _MEMO_KEY_BYTES = 512
-_SIGHTINGS = 1 << 12
+_SHARED_WORDS = 1024
+_SIGHTINGS = 1 << 18
 _FORGOTTEN_AT_ONCE = 256
 
 _NO_TARGETS: Balancer[Target] = WeightedRoundRobin(())
 
 Key = tuple[bytes, bytes, bytes]
 """Method, host, raw path."""
+
+
+class Sightings:
+    """Which keys have come before, by their hashes; of those that share a place, the last."""
+
+    __slots__ = ("_marks",)
+
+    def __init__(self) -> None:
+        self._marks = array("q", bytes(8 * _SIGHTINGS))
+
+    def has_seen(self, key: Key) -> bool:
+        """Tell whether this key came before, and know it from now on."""
+        mark = hash(key)
+        place = mark % _SIGHTINGS
+        if self._marks[place] == mark:
+            return True
+        self._marks[place] = mark
+        return False
 
 
 class Way:
@@ -79,7 +99,9 @@ class RouteTable:
         traffic: TrafficMetrics,
         upstream_tls: UpstreamTls,
         flavor: RouterFlavor,
+        *,
         heap: RequestHeap,
+        sightings: Sightings,
     ) -> None:
         self.snapshot = snapshot
         self._traffic = traffic
@@ -88,7 +110,9 @@ class RouteTable:
         self._assumes_port = flavor is RouterFlavor.TRADITIONAL_COMPATIBLE
         self._plain: Memo = OrderedDict()
         self._tls: Memo = OrderedDict()
-        self._sightings = array("q", bytes(8 * _SIGHTINGS))  # hashes of keys that came once
+        self._sightings = sightings
+        self._most_keys = max(_MEMO_KEYS, int(_MEMO_KEYS_PER_ROUTE * len(snapshot.router)))
+        self._words: dict[bytes, bytes] = {}  # methods and hosts of the keys, each only once
         self._ways: dict[Route, Way] = {}
 
     def find(
@@ -116,7 +140,7 @@ class RouteTable:
 
         A table that is not used any more is emptied this way: all at once would take milliseconds.
         """
-        for kept in (self._plain, self._tls, self._ways):
+        for kept in (self._plain, self._tls, self._ways, self._words):
             if kept:
                 for _ in range(min(_FORGOTTEN_AT_ONCE, len(kept))):
                     kept.popitem()
@@ -125,14 +149,13 @@ class RouteTable:
 
     def _note(self, key: Key, found: Found, memo: Memo) -> None:
         """Remember what follows from a key if it is not the first time that it comes."""
-        mark = hash(key)
-        place = mark % _SIGHTINGS
-        if self._sightings[place] != mark:
-            self._sightings[place] = mark
-        elif len(key[1]) + len(key[2]) <= _MEMO_KEY_BYTES:
-            memo[key] = found
+        method, host, path = key
+        if self._sightings.has_seen(key) and len(host) + len(path) <= _MEMO_KEY_BYTES:
+            words = self._words
+            share = words.setdefault if len(words) < _SHARED_WORDS else words.get
+            memo[share(method, method), share(host, host), path] = found
             self._heap.note_kept()
-            if len(memo) > _MEMO_KEYS:
+            if len(memo) > self._most_keys:
                 memo.popitem(last=False)
 
     def _work_out(self, key: Key, *, tls: bool) -> Found:

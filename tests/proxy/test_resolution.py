@@ -13,7 +13,7 @@ from gateway.metrics.traffic import TrafficMetrics
 from gateway.proxy.client import Client
 from gateway.proxy.failures import FailureLog
 from gateway.proxy.http1 import HeadLimits, RequestHead, parse_request_head
-from gateway.proxy.resolution import RouteTable
+from gateway.proxy.resolution import RouteTable, Sightings
 from gateway.proxy.upstream_tls import UpstreamTls
 from gateway.settings import NodeSettings, RouterFlavor
 from gateway.snapshot import SnapshotApplier
@@ -46,7 +46,14 @@ async def table_of(
     await applier.apply(full_load(tables))
     assert applier.bad_entities() == []
     upstream_tls = UpstreamTls(NodeSettings(), FailureLog())
-    return RouteTable(applier.current, TrafficMetrics(), upstream_tls, flavor, RequestHeap())
+    return RouteTable(
+        applier.current,
+        TrafficMetrics(),
+        upstream_tls,
+        flavor,
+        heap=RequestHeap(),
+        sightings=Sightings(),
+    )
 
 
 @pytest.fixture
@@ -85,11 +92,32 @@ def test_what_no_header_decides_is_worked_out_once(table: RouteTable):
 def test_more_paths_than_are_remembered_are_still_found(
     table: RouteTable, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("gateway.proxy.resolution._MEMO_KEYS", 4)
+    monkeypatch.setattr(table, "_most_keys", 4)
     for number in range(10):
         for _ in range(3):
             assert found(table, b"/%d" % number) == "v1"
     assert len(table._plain) == 4
+
+
+async def test_more_is_remembered_where_there_are_more_routes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("gateway.proxy.resolution._MEMO_KEYS", 2)
+    few = await table_of({"services": [ORDERS], "routes": ROUTES[:1]})
+    many = await table_of({"services": [ORDERS], "routes": ROUTES})
+    assert (few._most_keys, many._most_keys) == (2, 5)
+
+
+def test_keys_share_their_methods_and_hosts(table: RouteTable):
+    for path in (b"/1", b"/2", b"/1", b"/2"):
+        table.find(head(), bytes(bytearray(b"a.test")), path, CLIENT)
+    (_, one, _), (_, other, _) = table._plain
+    assert one is other
+
+
+def test_what_came_before_is_known_after_the_next_apply():
+    sightings = Sightings()
+    assert not sightings.has_seen((b"GET", b"a", b"/"))
+    assert sightings.has_seen((b"GET", b"a", b"/"))
+    assert not sightings.has_seen((b"GET", b"b", b"/"))
 
 
 def test_a_path_that_comes_once_is_not_remembered(table: RouteTable):
@@ -116,6 +144,7 @@ def test_an_old_table_is_emptied_bit_by_bit(table: RouteTable):
         kept = len(table._plain)
     assert kept == 0
     assert table.forget_some()  # what is known of the route
+    assert table.forget_some()  # methods and hosts
     assert not table.forget_some()
     assert found(table, b"/1") == "v1"
 
