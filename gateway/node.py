@@ -105,6 +105,7 @@ class Node:
 
     def __init__(self, settings: NodeSettings) -> None:
         self.settings = settings
+        self.starting = True
         self.draining = False
         self.traffic = TrafficMetrics()
         self.applies = ApplyMetrics()
@@ -150,6 +151,7 @@ class Node:
         for listener in self._make_listeners():
             self._tasks.append(await listener.start())
             self._listeners.append(listener)
+        self.starting = False
         if self._control_plane is not None:
             cluster = self._sockets["cluster"]
             self._tasks.append(self._control_plane.start(self.identity.id, cluster))

@@ -45,11 +45,14 @@ def create_app(node: NodeFacts, exposition: Exposition) -> Starlette:
 def why_not_ready(node: NodeFacts) -> str | None:
     """Return why traffic should not come here, None when it may.
 
-    Ready means that a configuration has been loaded and that the node is not stopping. A node that
-    has lost the database stays ready: it serves what it knows, unless ``max_stale_s`` sets a limit.
+    Ready means that a configuration has been loaded, that all listeners accept, and that the node
+    is not stopping. A node that has lost the database stays ready: it serves what it knows, unless
+    ``max_stale_s`` sets a limit.
     """
     if node.draining:
         return "draining"
+    if node.starting:
+        return "starting"
     if node.sync.applied is None:
         return "no configuration loaded yet"
     max_stale_s = node.settings.max_stale_s

@@ -103,6 +103,11 @@ class NodeFacts(Protocol):
         ...
 
     @property
+    def starting(self) -> bool:
+        """Whether some listener does not accept yet."""
+        ...
+
+    @property
     def draining(self) -> bool:
         """Whether the node is stopping and takes no new work."""
         ...

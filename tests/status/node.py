@@ -38,6 +38,7 @@ class SomeNode:
 
     settings: NodeSettings = field(default_factory=NodeSettings)
     sync: SyncStatus = field(default_factory=lambda: SyncStatus("notify"))
+    starting: bool = False
     draining: bool = False
     bad: list[BadEntity] = field(default_factory=list)
     identity: NodeIdentity = IDENTITY

@@ -75,6 +75,14 @@ async def test_with_a_limit_a_node_that_is_out_of_touch_is_not_ready(
     assert await ready(client) == (503, "not synced for longer than 30 s")
 
 
+async def test_a_node_is_not_ready_before_all_its_listeners_accept(
+    client: httpx.AsyncClient, node: SomeNode
+):
+    node.load(1)
+    node.starting = True
+    assert await ready(client) == (503, "starting")
+
+
 async def test_a_stopping_node_is_not_ready(client: httpx.AsyncClient, node: SomeNode):
     node.load(1)
     node.draining = True

@@ -51,6 +51,7 @@ class SimulatedNode:
     ``clock`` gives the database's time in seconds since the epoch.
     """
 
+    starting = False
     draining = False
     disk_copy = None
     access_log_counts = None
