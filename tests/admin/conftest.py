@@ -37,6 +37,7 @@ class StandingNode:
     settings: NodeSettings
     identity: NodeIdentity = field(default_factory=identity)
     disk_copy: None = None
+    starting: bool = False
     draining: bool = False
     sync: SyncStatus = field(
         default_factory=lambda: SyncStatus("poll", SyncState.SYNCED, returned_at=-math.inf)

@@ -82,9 +82,10 @@ class Cluster:
         """Return the response once the proxy port answers the path with this status."""
         async with asyncio.timeout(DEADLINE_S):
             while True:
-                answer = await self.request("GET", port, path)
-                if answer.status_code == status:
-                    return answer
+                with contextlib.suppress(httpx.ConnectError):  # it does not listen yet
+                    answer = await self.request("GET", port, path)
+                    if answer.status_code == status:
+                        return answer
                 await asyncio.sleep(0.05)
 
 

@@ -81,8 +81,9 @@ async def test_nothing_outlives_a_killed_up(data_dir: Path) -> None:
 async def test_nodes_share_one_proxy_port_when_asked_to(data_dir: Path) -> None:
     async with Cluster(data_dir, "--shared-proxy-port", nodes=2) as cluster:
         await cluster.printed("demo: path /demo leads to")
+        for status in (cluster.status, cluster.status + 10):  # ready is who accepts on all ports
+            await cluster.served(status, "/status/ready")
         await cluster.served(cluster.proxy, "/demo")
-        await cluster.served(cluster.status + 10, "/status/ready")
         listening = [
             connection.laddr.port
             for name in ("node-1", "node-2")
