@@ -442,14 +442,14 @@ class DownstreamConnection(asyncio.Protocol):
         """Send more of the body."""
         parts: list[bytes] = []
         self._add_body(parts, pieces, ended)
-        message = parts[0] if len(parts) == 1 else b"".join(parts)
+        message = b"".join(parts)
         if message:
             self._transport.write(message)
         return len(message)
 
     def _add_body(self, parts: list[bytes], pieces: list[bytes], ended: bool) -> None:
         if self._chunked_response:
-            payload = _joined(pieces)
+            payload = b"".join(pieces)
             if payload:
                 parts.append(chunk(payload))
             if ended:
@@ -613,7 +613,3 @@ class DownstreamConnection(asyncio.Protocol):
         self.deadline = self._proxy.loop.time() + after_s
         if self.deadline < self.slot_at:
             self._proxy.wheel.watch(self)
-
-
-def _joined(pieces: list[bytes]) -> bytes:
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

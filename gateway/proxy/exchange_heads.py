@@ -90,10 +90,10 @@ class ExchangeHeads(ExchangeFacts):
         """Tell of an upgrade, of the body that a response to HEAD would have, or of trailers."""
         special = head.special
         protocol = chosen_protocol(special, self.head.fields.upgrades)
+        lines = self._lines_about_body(head)
         if protocol is not None:
-            upgrade = b"\r\nConnection: Upgrade\r\nUpgrade: " + protocol
-            return upgrade + self._lines_about_body(head)
-        return self._lines_about_body(head)
+            lines = b"\r\nConnection: Upgrade\r\nUpgrade: " + protocol + lines
+        return lines
 
     def _lines_about_body(self, head: ResponseHead) -> bytes:
         special = head.special

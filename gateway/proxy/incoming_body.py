@@ -74,7 +74,7 @@ class IncomingBody:
         """
         if self._decoder is not None:
             pieces, beyond = self._decoder.feed(data)
-            payload = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            payload = b"".join(pieces)
         else:
             payload, beyond = data[: self._left], data[self._left :]
             self._left -= len(payload)
