@@ -759,6 +759,7 @@ def body_we_read(length: int) -> int:
 @settings(max_examples=300)
 @given(requests)
 @example(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+@example(b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
 def test_a_request_that_we_accept_h11_accepts_as_the_same(message: bytes):
     try:
         head = request(message, WIDE)
@@ -767,7 +768,10 @@ def test_a_request_that_we_accept_h11_accepts_as_the_same(message: bytes):
     if head is None:
         return
     server = h11.Connection(h11.SERVER)
-    server.receive_data(message[: head.size])
+    # The few empty lines that RFC 9112 section 2.2 has a server skip are too many for h11.
+    empty_lines = re.match(rb"(?:\r\n){0,4}", message)
+    assert empty_lines is not None
+    server.receive_data(message[empty_lines.end() : head.size])
     event = server.next_event()
     assert isinstance(event, h11.Request)
     assert (head.method, target_of(head)) == (event.method, event.target)
