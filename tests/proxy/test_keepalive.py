@@ -98,7 +98,7 @@ async def test_a_draining_proxy_waits_for_a_client_that_takes_its_answer_slowly(
 ):
     monkeypatch.setattr(downstream, "_LINGER_S", 0.05)
     gateway = await start_gateway(one_route(upstream), buffer_limit_bytes=16_000_000)
-    size = 12_000_000
+    size = 6_000_000
     upstream.answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)
     gateway.proxy.announce_end()
     client = await gateway.connect(receive_buffer=4096)
