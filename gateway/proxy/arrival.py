@@ -120,14 +120,11 @@ class Arrival(asyncio.Protocol):
 
     def on_deadline(self) -> None:
         """Close a connection that has taken too long for a step."""
-        if self.deadline > self._proxy.loop.time():
-            self._proxy.wheel.watch(self)
-        else:
-            self._refuse("it took too long")
+        self._refuse("it took too long")
 
     def shutdown(self) -> None:
         """Wait no longer than for a last request (called by uvicorn when nobody new may come)."""
-        self._set_deadline(self._proxy.idle_timeout_s)
+        self._proxy.wheel.expire_in(self, self._proxy.idle_timeout_s)
 
     def cut(self) -> None:
         """Close at once."""
@@ -241,14 +238,9 @@ class Arrival(asyncio.Protocol):
     def _begin_step(self, step: Refusal) -> None:
         proxy = self._proxy
         self._step = step
-        self._set_deadline(
-            proxy.idle_timeout_s if proxy.draining else proxy.settings.header_timeout_s
+        self._proxy.wheel.expire_in(
+            self, proxy.idle_timeout_s if proxy.draining else proxy.settings.header_timeout_s
         )
-
-    def _set_deadline(self, after_s: float) -> None:
-        self.deadline = self._proxy.loop.time() + after_s
-        if self.deadline < self.slot_at:
-            self._proxy.wheel.watch(self)
 
 
 class _Entry(asyncio.Protocol):

@@ -48,6 +48,12 @@ class DeadlineWheel:
         if self._timer is not None:
             self._timer.cancel()
 
+    def expire_in(self, item: Expiring, after_s: float) -> None:
+        """Let ``item`` expire in so many seconds, unless it is given another deadline."""
+        item.deadline = self._loop.time() + after_s
+        if item.deadline < item.slot_at:
+            self.watch(item)
+
     def watch(self, item: Expiring) -> None:
         """Notice ``item.deadline``. Needed only when it is nearer than ``item.slot_at``."""
         if item.deadline == NEVER:
@@ -74,6 +80,12 @@ class DeadlineWheel:
             for item in self._slots.pop(tick, ()):
                 item.slot_at = NEVER
                 if item.deadline <= now:
-                    self._loop.call_soon(item.on_deadline)
+                    self._loop.call_soon(self._expire, item)
                 else:
                     self.watch(item)
+
+    def _expire(self, item: Expiring) -> None:
+        if item.deadline > self._loop.time():
+            self.watch(item)  # something happened between the sweep and this call
+        else:
+            item.on_deadline()

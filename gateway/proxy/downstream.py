@@ -137,7 +137,9 @@ class DownstreamConnection(asyncio.Protocol):
         self.client = client
         self.forwarded_lines = proxy.forwarding.connection_lines(client, peer)
         header_timeout_s = proxy.settings.header_timeout_s
-        self._set_deadline(proxy.idle_timeout_s if proxy.draining else header_timeout_s)
+        self._proxy.wheel.expire_in(
+            self, proxy.idle_timeout_s if proxy.draining else header_timeout_s
+        )
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the exchange that nobody waits any more."""
@@ -154,7 +156,7 @@ class DownstreamConnection(asyncio.Protocol):
         """Keep the way back open for a moment: a client may half-close after asking, or be gone."""
         if self._exchange is not None and self._reading in (_AHEAD, _UNASKED):
             self._half_closed = self._closing_after = True
-            self._set_deadline(_HALF_CLOSED_S)
+            self._proxy.wheel.expire_in(self, _HALF_CLOSED_S)
             return self._transport.can_write_eof()  # TLS closes both ways
         self._finish()
         return False
@@ -200,9 +202,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     def on_deadline(self) -> None:
         """Close a connection that waited too long for its client."""
-        if self.deadline > self._proxy.loop.time():
-            self._proxy.wheel.watch(self)  # something happened between the sweep and this call
-        elif self._reading is _BODY and self._exchange is not None:
+        if self._reading is _BODY and self._exchange is not None:
             self._time_out_body(self._exchange)
         elif self._takes_slowly():
             self._await_taking()
@@ -221,7 +221,7 @@ class DownstreamConnection(asyncio.Protocol):
         """
         idle = self._exchange is None and self._reading is _HEAD and not self.reading_head
         if idle and not self._writing_paused:
-            self._set_deadline(self._proxy.idle_timeout_s)
+            self._proxy.wheel.expire_in(self, self._proxy.idle_timeout_s)
 
     def cut(self) -> None:
         """Close at once, whatever is under way."""
@@ -271,7 +271,7 @@ class DownstreamConnection(asyncio.Protocol):
         head = parse_request_head(data, proxy.head_limits, self._fields)
         if head is None:
             if not self._buffer:
-                self._set_deadline(proxy.settings.header_timeout_s)
+                self._proxy.wheel.expire_in(self, proxy.settings.header_timeout_s)
             self._buffer = data
             return
         self.deadline = NEVER
@@ -349,7 +349,7 @@ class DownstreamConnection(asyncio.Protocol):
     def _await_taking(self) -> None:
         """Wait so long for the client to take some of what waits for it."""
         self._unsent_bytes = self._transport.get_write_buffer_size()
-        self._set_deadline(self._proxy.settings.body_timeout_s)
+        self._proxy.wheel.expire_in(self, self._proxy.settings.body_timeout_s)
 
     def _takes_slowly(self) -> bool:
         """Whether the client has taken something since then, if not all, and not too little."""
@@ -361,7 +361,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _await_body(self, body: IncomingBody) -> None:
         timeout_s = self._proxy.settings.body_timeout_s
-        self._set_deadline(body.patience_s(self._proxy.loop.time(), timeout_s))
+        self._proxy.wheel.expire_in(self, body.patience_s(self._proxy.loop.time(), timeout_s))
 
     def _body_limit_passed(self, exchange: Exchange) -> bool:
         limit = self._proxy.settings.body_limit_bytes
@@ -501,7 +501,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _begin_to_drain(self) -> None:
         self._reading = _DRAIN
-        self._set_deadline(self._proxy.settings.body_timeout_s)
+        self._proxy.wheel.expire_in(self, self._proxy.settings.body_timeout_s)
         self._resume()
         data, self._buffer = self._buffer, b""
         self.data_received(data)
@@ -562,7 +562,7 @@ class DownstreamConnection(asyncio.Protocol):
     # -- closing and holding back
 
     def _await_request(self) -> None:
-        self._set_deadline(self._proxy.idle_timeout_s)
+        self._proxy.wheel.expire_in(self, self._proxy.idle_timeout_s)
         self._resume()
         if self._buffer:
             self._proxy.loop.call_soon(self._read_next)
@@ -591,7 +591,7 @@ class DownstreamConnection(asyncio.Protocol):
         if self._transport.can_write_eof():
             self._transport.write_eof()
         body_timeout_s = self._proxy.settings.body_timeout_s
-        self._set_deadline(body_timeout_s if self._writing_paused else _LINGER_S)
+        self._proxy.wheel.expire_in(self, body_timeout_s if self._writing_paused else _LINGER_S)
 
     def _discard(self, data: bytes) -> None:
         """Drop what comes in the end, but take no more than there is reason for."""
@@ -608,8 +608,3 @@ class DownstreamConnection(asyncio.Protocol):
     def _close(self) -> None:
         self._reading = _NOTHING
         self._transport.abort()
-
-    def _set_deadline(self, after_s: float) -> None:
-        self.deadline = self._proxy.loop.time() + after_s
-        if self.deadline < self.slot_at:
-            self._proxy.wheel.watch(self)

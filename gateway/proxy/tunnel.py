@@ -80,16 +80,12 @@ class Tunnel:
 
     def note_life(self) -> None:
         """Begin to measure the silence anew."""
-        self.deadline = self.loop.time() + self.idle_s
-        if self.deadline < self.slot_at:
-            self.wheel.watch(self)
+        self.wheel.expire_in(self, self.idle_s)
 
     def on_deadline(self) -> None:
         """End a tunnel in which nobody says anything, unless it is because nobody is read."""
         if self._client.full or self._upstream.full:
             self.deadline = NEVER
-        elif self.deadline > self.loop.time():
-            self.wheel.watch(self)
         else:
             self.cut(f"both sides silent for {self.idle_s:g} s, the service's read_timeout")
 
@@ -172,9 +168,7 @@ class TunnelEnd(asyncio.Protocol):
 
     def on_deadline(self) -> None:
         """Give up a side that has taken nothing since the deadline was set."""
-        if self.deadline > self._tunnel.loop.time():
-            self._tunnel.wheel.watch(self)
-        elif self._unsent_now() < self._unsent_bytes:
+        if self._unsent_now() < self._unsent_bytes:
             self._await_progress()
         else:
             stall_s = self._tunnel.stall_s
@@ -186,9 +180,7 @@ class TunnelEnd(asyncio.Protocol):
 
     def _await_progress(self) -> None:
         self._unsent_bytes = self._unsent_now()
-        self.deadline = self._tunnel.loop.time() + self._tunnel.stall_s
-        if self.deadline < self.slot_at:
-            self._tunnel.wheel.watch(self)
+        self._tunnel.wheel.expire_in(self, self._tunnel.stall_s)
 
     # -- asyncio.Protocol
 

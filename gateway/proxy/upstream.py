@@ -129,7 +129,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def rest(self) -> None:
         """Wait in the pool for the next exchange."""
-        self._set_deadline(self._pools.idle_timeout_s)
+        self._wheel.expire_in(self, self._pools.idle_timeout_s)
         self._pools.release(self)
 
     def leave_to(self, end: TunnelEnd) -> bytes:
@@ -177,7 +177,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Hold back the request body: this upstream is slower than the client."""
         self.writing_paused = True
         if self._exchange is not None:
-            self._set_deadline(self._service.write_timeout_s)
+            self._wheel.expire_in(self, self._service.write_timeout_s)
             self._exchange.on_upstream_full()
 
     def resume_writing(self) -> None:
@@ -194,9 +194,6 @@ class UpstreamConnection(asyncio.Protocol):
     def on_deadline(self) -> None:
         """Close when idle for too long; else the read timeout has passed."""
         exchange = self._exchange
-        if self.deadline > self._loop.time():
-            self._wheel.watch(self)  # used again between the sweep and this call
-            return
         was_in_body = self._in_body
         self.close()
         if exchange is None:
@@ -334,9 +331,4 @@ class UpstreamConnection(asyncio.Protocol):
             self.close()
 
     def _expect_read(self) -> None:
-        self._set_deadline(self._service.read_timeout_s)
-
-    def _set_deadline(self, after_s: float) -> None:
-        self.deadline = self._loop.time() + after_s
-        if self.deadline < self.slot_at:
-            self._wheel.watch(self)
+        self._wheel.expire_in(self, self._service.read_timeout_s)

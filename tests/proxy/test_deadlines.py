@@ -31,8 +31,8 @@ class Clock:
     def cancel(self) -> None:
         self._timer = None
 
-    def call_soon(self, callback: Callable[[], None]) -> None:
-        callback()
+    def call_soon(self, callback: Callable[..., None], *arguments: Any) -> None:
+        callback(*arguments)
 
     def advance(self, seconds: float) -> None:
         end = self.now + seconds
@@ -53,10 +53,7 @@ class Item:
         self.told: list[float] = []
 
     def expect(self, after_s: float) -> None:
-        """What every user of the wheel does."""
-        self.deadline = self._clock.now + after_s
-        if self.deadline < self.slot_at:
-            self._wheel.watch(self)
+        self._wheel.expire_in(self, after_s)
 
     def on_deadline(self) -> None:
         self.told.append(self._clock.now)

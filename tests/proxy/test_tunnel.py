@@ -6,10 +6,12 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import h11
 import pytest
 
+from gateway.proxy.deadlines import DeadlineWheel
 from gateway.proxy.key_pairs import load_pair
 from gateway.proxy.tunnel import Tunnel, TunnelEnd
 
@@ -580,9 +582,9 @@ def still_tunnel(
     cuts: list[str] = []
     exchange = SimpleNamespace(on_tunnel_cut=cuts.append, ingress_bytes=0, egress_bytes=0)
     service = SimpleNamespace(read_timeout_s=60.0, write_timeout_s=10.0)
-    wheel = SimpleNamespace(watch=lambda _: None, forget=lambda _: None)
+    loop: Any = SimpleNamespace(time=time)
     client, upstream = StillConnection(), StillConnection()
-    tunnel = Tunnel(exchange, service, wheel, SimpleNamespace(time=time))  # type: ignore[arg-type]
+    tunnel = Tunnel(exchange, service, DeadlineWheel(loop), loop)  # type: ignore[arg-type]
     tunnel.begin(client, upstream, bytes(3))
     return client, upstream, cuts
 
@@ -594,7 +596,7 @@ def test_a_deadline_of_a_side_that_is_gone_is_none():
     client.end.pause_writing()
     now = client.end.deadline
     client.end.connection_lost(None)
-    client.end.on_deadline()
+    client.end._tunnel.wheel._expire(client.end)
     assert cuts == []
 
 
