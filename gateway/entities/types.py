@@ -38,7 +38,7 @@ from gateway.entities.rules import (
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
 _YEAR_9999 = 253_370_764_800
-_NON_ASCII = r"\u0080-\U0010ffff"
+_NON_ASCII = r"[^\x00-\x7f]"
 
 
 def parse_uuid(text: str) -> UUID | None:
@@ -90,7 +90,14 @@ def _whole_timestamp(value: Any) -> Any:
 
 Text = Annotated[str, Satisfies(_storable), AtLeast(1)]
 Id = Annotated[UUID, BeforeValidator(_uuid)]
-UuidText = Annotated[Text, AfterValidator(lambda value: str(_uuid(value)))]
+
+
+@dataclass(frozen=True, slots=True)
+class IsUuid:
+    """Marks a text that is a UUID."""
+
+
+UuidText = Annotated[Text, AfterValidator(lambda value: str(_uuid(value))), IsUuid()]
 WholeNumber = Annotated[int, BeforeValidator(whole)]
 Integer = Annotated[WholeNumber, Between(-(2**63), 2**63 - 1)]
 Number = Annotated[float, AfterValidator(whole)]
@@ -109,20 +116,18 @@ PortNumber = Annotated[WholeNumber, Between(0, 65535)]
 # -- names
 
 
-def _utf8_name(value: str) -> str:
-    if not re.fullmatch(rf"[A-Za-z0-9._~{_NON_ASCII}-]*", value):
-        raise violation(
-            f"invalid value '{value}': the only accepted ascii characters are "
-            "alphanumerics or ., -, _, and ~"
-        )
-    return value
-
-
-Utf8Name = Annotated[Text, Satisfies(_utf8_name)]
+Utf8Name = Annotated[
+    Text,
+    Matches(
+        rf"([A-Za-z0-9._~-]|{_NON_ASCII})*",
+        "invalid value '{value}': the only accepted ascii characters are "
+        "alphanumerics or ., -, _, and ~",
+    ),
+]
 Tag = Annotated[
     Text,
     Matches(
-        rf"[ -+.\-0-~{_NON_ASCII}]*",
+        rf"([ -+.\-0-~]|{_NON_ASCII})*",
         "invalid tag '{value}': expected printable ascii (except `,` and `/`) "
         "or valid utf-8 sequences",
     ),
