@@ -243,6 +243,16 @@ class NodeSettings(SharedSettings):
     proxy_port: Port = Field(8000, description="Port of the proxy listener.")
     admin_host: str = Field("127.0.0.1", description="Address of the Admin API.")
     admin_port: Port = Field(8001, description="Port of the Admin API.")
+    admin_tls_port: Port | None = Field(
+        None, description="Port of the Admin API over TLS; without one it is plain only."
+    )
+    admin_tls_host: str = Field("127.0.0.1", description="Address of the Admin API over TLS.")
+    admin_tls_cert: str = Field(
+        "",
+        description="Certificate chain (PEM file) of the Admin API; empty means self-signed, made "
+        "at start.",
+    )
+    admin_tls_cert_key: str = Field("", description="The private key of `admin_tls_cert`.")
     status_host: str = Field("127.0.0.1", description="Address of the status listener.")
     status_port: Port = Field(8100, description="Port of the status listener.")
     shared_proxy_port: bool = Field(
@@ -441,6 +451,24 @@ class NodeSettings(SharedSettings):
     admin_timeout_s: Seconds = Field(
         30.0, description="Deadline for answering an Admin API request; then 503."
     )
+    admin_open: bool = Field(
+        False,
+        description="Let everyone who reaches the Admin API use it, whatever tokens there are.",
+    )
+    admin_failed_logins_per_min: Annotated[int, Field(ge=1)] = Field(
+        10, description="Failed logins of one client address in a minute; beyond, 429."
+    )
+    admin_max_connections: Annotated[int, Field(ge=1)] = Field(
+        1000, description="Most connections of the Admin API, and of the status listener, at once."
+    )
+    admin_origins: str = Field(
+        "",
+        description="Origins of web pages that may use the Admin API from a browser, as "
+        "https://host,https://host; empty means any, but with no login only local ones may write.",
+    )
+    audit_keep_days: Annotated[float, Field(gt=0, le=36_500)] = Field(
+        90.0, description="How long the audit log keeps who changed what."
+    )
 
     @field_validator("role", mode="before")
     @classmethod
@@ -536,17 +564,14 @@ class NodeSettings(SharedSettings):
 
     def listener_names(self) -> tuple[str, ...]:
         """Return which listeners a node with these settings has, in the order they are opened."""
-        names = LISTENERS_OF[self.role]
-        return (
-            names
-            if self.proxy_tls_port is not None
-            else tuple(name for name in names if name != "proxy_tls")
+        return tuple(
+            name for name in LISTENERS_OF[self.role] if getattr(self, f"{name}_port") is not None
         )
 
 
 LISTENERS_OF = {
-    Role.TRADITIONAL: ("proxy", "proxy_tls", "admin", "status"),
-    Role.CONTROL_PLANE: ("admin", "status", "cluster"),
+    Role.TRADITIONAL: ("proxy", "proxy_tls", "admin", "admin_tls", "status"),
+    Role.CONTROL_PLANE: ("admin", "admin_tls", "status", "cluster"),
     Role.DATA_PLANE: ("proxy", "proxy_tls", "status"),
 }
 
