@@ -12,14 +12,14 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from pydantic import Field
 
 from gateway.entities.checks import Finding, Values
-from gateway.entities.entity import Entity, Given, Operation, Unique
+from gateway.entities.entity import Given, Operation, Unique, UpdatedEntity
 from gateway.entities.entity_type import EntityType
 from gateway.entities.errors import ENTITY
 from gateway.entities.pem import MOST_PEM_CHARACTERS, CertificatePem, parse_chain
 from gateway.entities.types import Text
 
 
-class CaCertificate(Entity):
+class CaCertificate(UpdatedEntity):
     """What certificates of peers are verified against."""
 
     cert: CertificatePem = Field(description="The one certificate in PEM.")

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from gateway.entities.checks import Finding, MutuallyRequired, Values
-from gateway.entities.entity import Elsewhere, Entity, Given, Operation
+from gateway.entities.entity import Elsewhere, Given, Operation, Secret, UpdatedEntity
 from gateway.entities.entity_type import EntityType
 from gateway.entities.errors import ENTITY, violation
 from gateway.entities.pem import CertificatePem, PrivateKeyPem, is_pair, parse_chain
@@ -31,15 +31,15 @@ def _none_twice(names: list[str]) -> list[str]:
 Names = Annotated[list[WildcardHost], AtMost(MOST_NAMES), Satisfies(_none_twice)]
 
 
-class Certificate(Entity):
+class Certificate(UpdatedEntity):
     """What is shown to a peer in TLS, with its private key."""
 
     cert: CertificatePem = Field(description="Certificate chain in PEM, the leaf first.")
-    key: PrivateKeyPem = Field(description="Private key of the leaf in PEM.")
+    key: Annotated[PrivateKeyPem, Secret()] = Field(description="Private key of the leaf in PEM.")
     cert_alt: CertificatePem | None = Field(
         default=None, description="Certificate chain for a key of another type, as ECDSA to RSA."
     )
-    key_alt: PrivateKeyPem | None = Field(
+    key_alt: Annotated[PrivateKeyPem | None, Secret()] = Field(
         default=None, description="Private key of the alternative certificate."
     )
     snis: Annotated[Names | None, Elsewhere()] = Field(

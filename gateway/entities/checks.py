@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from gateway.entities.entity import Operation
 from gateway.entities.errors import ENTITY, REQUIRED, Tree
 
 Values = Mapping[str, Any]
@@ -30,7 +31,9 @@ class Check(Protocol):
         ...
 
 
-def run_checks(checks: Iterable[Check], values: Values, tree: Tree) -> None:
+def run_checks(
+    checks: Iterable[Check], values: Values, tree: Tree, operation: Operation = "create"
+) -> None:
     """Add to ``tree`` what the checks find in ``values``.
 
     ``tree`` holds the bad fields so far; a check that reads one of them, or one whose value is
@@ -39,6 +42,8 @@ def run_checks(checks: Iterable[Check], values: Values, tree: Tree) -> None:
     for check in checks:
         if tree.keys().isdisjoint(check.reads) and values.keys() >= set(check.reads):
             for key, text in check.findings(values):
+                if operation == "update" and isinstance(check, AtLeastOneOf):
+                    text = f"when updating, {text}"  # noqa: PLW2901
                 if key == ENTITY:
                     tree.setdefault(ENTITY, []).append(text)
                 else:
@@ -150,6 +155,21 @@ class MutuallyRequired:
         """Yield at most one text for the entity."""
         if len({is_empty(values[name]) for name in self.reads}) > 1:
             yield ENTITY, f"all or none of these fields must be set: {quoted(self.reads)}"
+
+
+@dataclass(frozen=True, slots=True)
+class AtLeastOneOf:
+    """Some of the fields are set."""
+
+    reads: tuple[str, ...]
+
+    def findings(self, values: Values) -> Iterator[Finding]:
+        """Yield at most one text for the entity."""
+        if all(is_empty(values[name]) for name in self.reads):
+            yield (
+                ENTITY,
+                f"at least one of these fields must be non-empty: {quoted(self.reads)}",
+            )
 
 
 def quoted(names: Iterable[str]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from uuid import UUID, uuid4
 
 from pydantic import (
@@ -34,14 +35,16 @@ class Record(BaseModel):
 
 
 class Entity(Record):
-    """The fields every entity has."""
+    """The fields every entity has.
+
+    ``shorthands`` are names that ``expand`` replaces by fields, each with what it stands for.
+    """
+
+    shorthands: ClassVar[Mapping[str, str]] = {}
 
     id: Id = Field(default_factory=uuid4, description="Identity; chosen by the server if absent.")
     created_at: Timestamp = Field(
         default_factory=lambda: datetime.now(UTC), description="When it was created or replaced."
-    )
-    updated_at: Timestamp = Field(
-        default_factory=lambda: datetime.now(UTC), description="When it was written last."
     )
     tags: Tags | None = Field(default=None, description="Words to group and filter entities by.")
 
@@ -60,6 +63,14 @@ class Entity(Record):
         return value
 
 
+class UpdatedEntity(Entity):
+    """An entity that also keeps when it was written last."""
+
+    updated_at: Timestamp = Field(
+        default_factory=lambda: datetime.now(UTC), description="When it was written last."
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Unique:
     """Marks a field whose value at most one entity of the type may have."""
@@ -68,6 +79,16 @@ class Unique:
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
     """Marks a field that is written with the entity but kept in rows of another table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """Marks a field whose value is for those only who use the entity: logs show asterisks."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeToLive:
+    """Marks the seconds after which an entity is gone; kept is the moment, in ``expires_at``."""
 
 
 @dataclass(frozen=True, slots=True)

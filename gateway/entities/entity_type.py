@@ -6,9 +6,10 @@ the *row* (column name to Python value, as the store keeps it).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, TypeVar, get_args, get_origin
@@ -28,6 +29,8 @@ from gateway.entities.entity import (
     Operation,
     Record,
     Reference,
+    Secret,
+    TimeToLive,
     Unique,
 )
 from gateway.entities.errors import SchemaViolationError, Tree, error_tree
@@ -35,8 +38,8 @@ from gateway.entities.types import Milliseconds, whole
 
 Row = dict[str, Any]
 
-AUTO = frozenset({"id", "created_at", "updated_at"})
-"""Fields that get their value from the server when none is given."""
+EXPIRY_COLUMN = "expires_at"
+"""The column of the moment from which on a row counts as gone; null: never."""
 
 Marker = TypeVar("Marker")
 
@@ -53,6 +56,7 @@ class FieldKind(StrEnum):
     JSON = "json"
     TIMESTAMP = "timestamp"
     REFERENCE = "reference"
+    EXPIRY = "expiry"
 
 
 _KINDS: dict[Any, FieldKind] = {
@@ -70,8 +74,8 @@ _KINDS: dict[Any, FieldKind] = {
 class EntityField:
     """One field as declared.
 
-    ``default`` is what an absent field gets, in the row's form; ``milliseconds`` tells how a
-    timestamp is written.
+    ``default`` is what an absent field gets, in the row's form; one that is ``auto`` gets a value
+    made by the server. ``milliseconds`` tells how a timestamp is written.
     """
 
     name: str
@@ -82,18 +86,29 @@ class EntityField:
     unique: bool
     references: ForeignKey | None
     milliseconds: bool
+    secret: bool
     doc: str
 
     @property
     def column(self) -> str:
         """Name of the column that keeps the field."""
+        if self.kind is FieldKind.EXPIRY:
+            return EXPIRY_COLUMN
         return f"{self.name}_id" if self.references else self.name
+
+    def to_row(self, value: Any) -> Any:
+        """Return a validated value as the store keeps it."""
+        if self.kind is FieldKind.EXPIRY:
+            return datetime.now(UTC) + timedelta(seconds=value) if value else None
+        return _stored(value)
 
     def to_api(self, value: Any) -> Any:
         """Return a row's value as the API writes it."""
         match value:
             case UUID():
                 return {"id": str(value)} if self.references else str(value)
+            case datetime() if self.kind is FieldKind.EXPIRY:
+                return max(0, math.ceil((value - datetime.now(UTC)).total_seconds()))
             case datetime():
                 seconds = value.timestamp()
                 return whole(round(seconds, 3)) if self.milliseconds else int(seconds)
@@ -105,7 +120,9 @@ class EntityField:
 class EntityType:
     """A kind of entity: where it is kept, how it is addressed, what it is made of.
 
-    ``endpoint_key`` is the field that can stand for the id in a URL, if one can.
+    ``endpoint_key`` is the field that can stand for the id in a URL, if one can. ``collection`` and
+    ``nested`` are what a URL calls all of them, and those below a parent, where that is not the
+    table's name. In ``composite_uniques`` null is a value like others.
     """
 
     model: type[Entity]
@@ -114,6 +131,13 @@ class EntityType:
     endpoint_key: str | None
     checks: tuple[Check, ...] = ()
     composite_uniques: tuple[tuple[str, ...], ...] = ()
+    collection: str = ""
+    nested: str = ""
+
+    def __post_init__(self) -> None:
+        collection = self.collection or self.table
+        object.__setattr__(self, "collection", collection)
+        object.__setattr__(self, "nested", self.nested or collection)
 
     @cached_property
     def fields(self) -> dict[str, EntityField]:
@@ -135,10 +159,13 @@ class EntityType:
         return {
             name: value
             for name, value in expanded.items()
-            if name != "updated_at" and not (value is None and name in AUTO)
+            if not (name in self.fields and self._is_from_server(name, value))
         }
 
-    def validate(self, given: Given) -> Entity:
+    def _is_from_server(self, name: str, value: Any) -> bool:
+        return name == "updated_at" or (value is None and self.fields[name].auto)
+
+    def validate(self, given: Given, operation: Operation = "create") -> Entity:
         """Return the entity that ``given`` (expanded) describes, all defaults filled in.
 
         Fields first, then the entity's checks on the fields that are fine. Raises
@@ -151,14 +178,14 @@ class EntityType:
             entity = self.model.model_validate(given, context=fine)
         except ValidationError as error:
             tree = error_tree(error.errors(include_url=False))
-        run_checks(self.checks, self._defaults(given) | fine, tree)
+        run_checks(self.checks, self._defaults(given) | fine, tree, operation)
         if entity is None or tree:
             raise SchemaViolationError(tree)
         return entity
 
     def to_row(self, entity: Entity) -> Row:
         """Return the entity as the store keeps it; its references must be by id."""
-        return {f.column: _stored(getattr(entity, f.name)) for f in self.fields.values()}
+        return {f.column: f.to_row(getattr(entity, f.name)) for f in self.fields.values()}
 
     def to_api(self, row: Row) -> dict[str, Any]:
         """Return a row as the API writes it, ready for JSON."""
@@ -174,7 +201,7 @@ class EntityType:
 
     def merge(self, stored: Given, given: Given) -> Given:
         """Return ``stored`` (API form) with ``given`` over it, records merged field by field."""
-        return _merge(self.model, stored, given)
+        return merge_records(self.model, stored, given)
 
     def _defaults(self, given: Given) -> Given:
         return {f.name: f.default for f in self.fields.values() if f.name not in given}
@@ -183,13 +210,14 @@ class EntityType:
 def _field(name: str, info: FieldInfo) -> EntityField:
     return EntityField(
         name=name,
-        kind=_kind(bare(info.annotation)),
+        kind=FieldKind.EXPIRY if _marker(info, TimeToLive) else _kind(bare(info.annotation)),
         nullable=allows_none(info.annotation),
         default=None if info.default is PydanticUndefined else _stored(info.default),
-        auto=name in AUTO,
+        auto=info.default_factory is not None,
         unique=_marker(info, Unique) is not None,
         references=_marker(info, ForeignKey),
         milliseconds=_marker(info, Milliseconds) is not None,
+        secret=_marker(info, Secret) is not None,
         doc=info.description or "",
     )
 
@@ -220,10 +248,11 @@ def _stored(value: Any) -> Any:
             return value
 
 
-def _merge(model: type[BaseModel], stored: Given, given: Given) -> Given:
+def merge_records(model: type[BaseModel], stored: Given, given: Given) -> Given:
+    """Return ``stored`` with ``given`` over it, those fields that are records merged likewise."""
     merged = stored | given
     for name in stored.keys() & given.keys() & model.model_fields.keys():
         below = _record(bare(model.model_fields[name].annotation))
         if below and isinstance(stored[name], Mapping) and isinstance(given[name], Mapping):
-            merged[name] = _merge(below, stored[name], given[name])
+            merged[name] = merge_records(below, stored[name], given[name])
     return merged

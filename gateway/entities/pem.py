@@ -13,8 +13,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import (
     CertificatePublicKeyTypes,
     PrivateKeyTypes,
+    PublicKeyTypes,
 )
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 from cryptography.x509 import Certificate, InvalidVersion, load_pem_x509_certificates
 
 from gateway.entities.errors import violation
@@ -40,6 +41,15 @@ def parse_private_key(pem: str) -> PrivateKeyTypes:
     try:
         return load_pem_private_key(pem.encode(), None, unsafe_skip_rsa_key_validation=True)
     except (TypeError, UnsupportedAlgorithm) as error:
+        raise ValueError(str(error)) from None
+
+
+def parse_public_key(pem: str) -> PublicKeyTypes:
+    """Return the public key in a text. Raises ValueError."""
+    _require_block(pem, "PUBLIC KEY-----", "a public key")
+    try:
+        return load_pem_public_key(pem.encode())
+    except UnsupportedAlgorithm as error:
         raise ValueError(str(error)) from None
 
 
@@ -86,4 +96,7 @@ CertificatePem = Annotated[
 ]
 PrivateKeyPem = Annotated[
     Text, AtMost(MOST_PEM_CHARACTERS), Satisfies(_readable("key", parse_private_key))
+]
+PublicKeyPem = Annotated[
+    Text, AtMost(MOST_PEM_CHARACTERS), Satisfies(_readable("key", parse_public_key))
 ]

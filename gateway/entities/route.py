@@ -9,7 +9,15 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from gateway.entities.checks import Check, Finding, Values, is_empty, quoted
-from gateway.entities.entity import Entity, ForeignKey, Given, Operation, Record, Reference, Unique
+from gateway.entities.entity import (
+    ForeignKey,
+    Given,
+    Operation,
+    Record,
+    Reference,
+    Unique,
+    UpdatedEntity,
+)
 from gateway.entities.entity_type import EntityType
 from gateway.entities.errors import ENTITY, violation
 from gateway.entities.rules import (
@@ -207,7 +215,7 @@ def _needs(
     return NeedsOneOf(protocols, fields, text, unless)
 
 
-class Route(Entity):
+class Route(UpdatedEntity):
     """Which requests go to which service."""
 
     name: Annotated[Utf8Name | None, Unique()] = Field(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from gateway.entities.checks import Conditional, Is, IsNot, IsNull
-from gateway.entities.entity import Entity, ForeignKey, Given, Operation, Reference, Unique
+from gateway.entities.entity import ForeignKey, Given, Operation, Reference, Unique, UpdatedEntity
 from gateway.entities.entity_type import EntityType
 from gateway.entities.errors import SchemaViolationError
 from gateway.entities.rules import Between
@@ -32,8 +32,12 @@ _URL = re.compile(
 _SCHEME_PORTS = {"http": 80, "https": 443}
 
 
-class Service(Entity):
+class Service(UpdatedEntity):
     """Something behind the gateway that requests are sent to."""
+
+    shorthands = {
+        "url": "Protocol, host, port and path in one, in place of what is given for them."
+    }
 
     name: Annotated[Utf8Name | None, Unique()] = Field(
         default=None, description="Name, usable in URLs."

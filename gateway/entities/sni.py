@@ -6,12 +6,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gateway.entities.entity import Entity, ForeignKey, Reference, Unique
+from gateway.entities.entity import ForeignKey, Reference, Unique, UpdatedEntity
 from gateway.entities.entity_type import EntityType
 from gateway.entities.types import WildcardHost
 
 
-class Sni(Entity):
+class Sni(UpdatedEntity):
     """A server name that a certificate is shown for."""
 
     name: Annotated[WildcardHost, Unique()] = Field(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gateway.entities.entity import Entity, ForeignKey, Reference
+from gateway.entities.entity import ForeignKey, Reference, UpdatedEntity
 from gateway.entities.entity_type import EntityType
 from gateway.entities.errors import violation
 from gateway.entities.hosts import HostError, parse_host
@@ -24,7 +24,7 @@ def _formatted(value: str) -> str:
         raise violation("Invalid target; not a valid hostname or ip address") from None
 
 
-class Target(Entity):
+class Target(UpdatedEntity):
     """An address behind an upstream."""
 
     created_at: PreciseTimestamp = Field(

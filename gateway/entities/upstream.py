@@ -7,7 +7,15 @@ from typing import Annotated
 from pydantic import Field
 
 from gateway.entities.checks import Conditional, Distinct, Is, IsSet
-from gateway.entities.entity import Entity, ForeignKey, Given, Operation, Record, Reference, Unique
+from gateway.entities.entity import (
+    ForeignKey,
+    Given,
+    Operation,
+    Record,
+    Reference,
+    Unique,
+    UpdatedEntity,
+)
 from gateway.entities.entity_type import EntityType
 from gateway.entities.errors import violation
 from gateway.entities.hosts import HostError, HostKind, parse_host
@@ -143,7 +151,7 @@ class HealthChecks(Record):
     )
 
 
-class Upstream(Entity):
+class Upstream(UpdatedEntity):
     """A virtual host whose targets share the load."""
 
     name: Annotated[Text, Satisfies(_upstream_name), Unique()] = Field(

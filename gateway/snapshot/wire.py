@@ -158,6 +158,7 @@ _TO_PLAIN: Mapping[FieldKind, _Convert] = {
     FieldKind.UUID: str,
     FieldKind.REFERENCE: str,
     FieldKind.TIMESTAMP: _timestamp_to_plain,
+    FieldKind.EXPIRY: _timestamp_to_plain,
     FieldKind.JSON: _json_to_plain,
 }
 
@@ -165,6 +166,7 @@ _FROM_PLAIN: Mapping[FieldKind, _Convert] = {
     FieldKind.UUID: _uuid_from_plain,
     FieldKind.REFERENCE: _uuid_from_plain,
     FieldKind.TIMESTAMP: _timestamp_from_plain,
+    FieldKind.EXPIRY: _timestamp_from_plain,
     FieldKind.JSON: _json_from_plain,
 }
 

@@ -1,0 +1,1 @@
+"""Plugins: what they must declare, and which of them this node has."""
