@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from gateway.settings import NodeSettings
 from gateway.store import nodes
+from gateway.store.actor import Actor
 from gateway.store.connection import DEADLINE_MARGIN_S, connect, is_cut
 from gateway.store.errors import NO_VERSION, StoreUnavailable, translated
 from gateway.store.nodes import ClusterView, Heartbeat, NodeRow
@@ -87,15 +88,16 @@ class Store:
             yield ReadTransaction(session)
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[WriteTransaction]:
+    async def write(self, actor: Actor | None = None) -> AsyncIterator[WriteTransaction]:
         """Open a write transaction, committed at the end of the block unless that raises.
 
+        ``actor`` is who the audit log tells of.
         It and its statements raise StoreUnavailable. When the connection is lost during the
         commit, that error does not tell whether the transaction was committed.
         """
         async with self._session("READ COMMITTED") as session:
             transaction = WriteTransaction(session)
-            await transaction.begin()
+            await transaction.begin(actor)
             yield transaction
             await transaction.commit()
 

@@ -1,4 +1,4 @@
-"""The tables: one per entity, derived from its declaration, and the store's own five.
+"""The tables: one per entity, derived from its declaration, and the store's own.
 
 Names of constraints follow PostgreSQL's habit (``routes_service_id_fkey``), so that errors can be
 told apart by them. The migrations under ``alembic/`` are written by hand; a test holds them and
@@ -17,7 +17,9 @@ from sqlalchemy import (
     Column,
     Double,
     ForeignKeyConstraint,
+    Identity,
     Index,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Table,
@@ -54,6 +56,14 @@ _COLUMN_TYPES: dict[FieldKind, TypeEngine[Any]] = {
     FieldKind.TEXTS: ARRAY(Text()),
     FieldKind.JSON: JSONB(none_as_null=True),
     FieldKind.TIMESTAMP: _timestamp,
+    FieldKind.EXPIRY: _timestamp,
+}
+
+
+_MADE_BY_SERVER = {
+    FieldKind.UUID: text("gen_random_uuid()"),
+    FieldKind.TIMESTAMP: text("now()"),
+    FieldKind.JSON: text("'{}'"),
 }
 
 
@@ -76,7 +86,7 @@ def _column(field: EntityField) -> Column[Any]:
 def _server_default(field: EntityField) -> Any:
     """Return what hand-made SQL may leave out, as the API lets it be left out."""
     if field.auto:
-        return text("gen_random_uuid()" if field.kind is FieldKind.UUID else "now()")
+        return _MADE_BY_SERVER.get(field.kind)
     match field.default:
         case None:
             return None
@@ -98,13 +108,19 @@ def _constraints(entity: EntityType) -> Iterator[SchemaItem]:
                 [field.column], [key], ondelete=field.references.on_delete.upper()
             )
     for fields in entity.composite_uniques:
-        yield UniqueConstraint(*(entity.fields[name].column for name in fields))
+        members = [entity.fields[name] for name in fields]
+        yield UniqueConstraint(
+            *(field.column for field in members),
+            postgresql_nulls_not_distinct=any(field.nullable for field in members) or None,
+        )
 
 
 def _indexes(entity: EntityType) -> Iterator[SchemaItem]:
     for field in entity.fields.values():
         if field.references:
             yield Index(None, field.column, "id")
+        if field.kind is FieldKind.EXPIRY:
+            yield Index(None, field.column)
     yield Index(None, "tags", postgresql_using="gin")
 
 
@@ -188,4 +204,51 @@ data_planes = Table(
 """Data planes as they last reported to a control plane, seen times by the database's clock.
 
 ``control_plane_id`` is the node that wrote the row last.
+"""
+
+admin_tokens = Table(
+    "admin_tokens",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=text("gen_random_uuid()")),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("created_at", _timestamp, nullable=False, server_default=text("clock_timestamp()")),
+    Column("expires_at", _timestamp),
+    Column("last_used_at", _timestamp),
+    Column("revoked_at", _timestamp),
+    CheckConstraint("role IN ('admin', 'read-only')", name="role"),
+    Index(
+        "admin_tokens_name_idx", "name", unique=True, postgresql_where=text("revoked_at IS NULL")
+    ),
+)
+"""Who may use the Admin API. ``hash`` is the SHA-256 of the token; the token itself is not kept.
+
+Those revoked stay: as long as there is any row, the Admin API asks for a token.
+"""
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("version", BigInteger),
+    Column("kind", Text, nullable=False),
+    Column("entity_id", Uuid, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("occurred_at", _timestamp, nullable=False, server_default=text("clock_timestamp()")),
+    Column("token", Text),
+    Column("address", Text),
+    Column("request_id", Text),
+    Column("db_role", Text, nullable=False, server_default=text("SESSION_USER")),
+    Column("before", JSONB),
+    Column("after", JSONB),
+    UniqueConstraint("version", "kind", "entity_id"),
+    Index(None, "occurred_at"),
+    Index(None, "entity_id", "id"),
+)
+"""Who changed what: written by the triggers of the entity tables, secrets as asterisks.
+
+Their ids are in the order of commits. ``version`` is null for changes that are no configuration.
+``token`` is the name of the one used, ``address`` the client's; all three of the request are null
+for SQL by hand, of which ``db_role`` tells.
 """

@@ -13,18 +13,26 @@ from sqlalchemy import (
     Executable,
     Table,
     UniqueConstraint,
+    bindparam,
     delete,
+    func,
     insert,
+    or_,
     select,
     update,
 )
 
 from gateway.entities import Row
+from gateway.entities.entity_type import EXPIRY_COLUMN
+from gateway.store.actor import Actor
 from gateway.store.errors import NO_VERSION, StoreUnavailable
 from gateway.store.session import Session
 from gateway.store.tables import ENTITY_TABLES, config_version
 
-_LOCK_VERSION = select(config_version.c.version).with_for_update(key_share=True)
+_BEGIN = select(
+    config_version.c.version, func.set_config("gateway.actor", bindparam("actor"), True)
+).with_for_update(key_share=True)
+"""Locks the version, and tells the triggers who asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +43,7 @@ class Having:
 
 
 class ReadTransaction:
-    """Reads entities, each statement as of the moment it runs."""
+    """Reads entities, each statement as of the moment it runs; those expired are not there."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -96,12 +104,13 @@ class WriteTransaction(ReadTransaction):
         self.version = 0
         self._has_changed = False
 
-    async def begin(self) -> None:
+    async def begin(self, actor: Actor | None) -> None:
         """Wait for the write transactions before this one. ``Store.write`` does it."""
-        version = (await self._session.execute(_LOCK_VERSION)).scalar_one_or_none()
-        if version is None:
+        who = "" if actor is None else actor.as_json()
+        row = (await self._session.execute(_BEGIN.params(actor=who))).one_or_none()
+        if row is None:
             raise StoreUnavailable(NO_VERSION)
-        self.version = version
+        self.version = row.version
 
     async def commit(self) -> None:
         """Commit, which is when triggers publish the version. ``Store.write`` does it."""
@@ -114,6 +123,7 @@ class WriteTransaction(ReadTransaction):
         Raises PrimaryKeyConflict, UniqueConflict, ForeignKeyMissing, UnstorableValue.
         """
         entities = ENTITY_TABLES[table]
+        await self._purge(entities)
         statement = insert(entities).values(row).returning(entities)
         (stored,) = await self._rows(statement, entities, row)
         self._has_changed = True
@@ -150,6 +160,13 @@ class WriteTransaction(ReadTransaction):
         self._has_changed |= was_there
         return was_there
 
+    async def _purge(self, table: Table) -> None:
+        """Remove what has expired, so that it is in nobody's way."""
+        expiry = table.c.get(EXPIRY_COLUMN)
+        if expiry is not None:
+            purged = await self._session.execute(delete(table).where(expiry <= func.now()), table)
+            self._has_changed |= purged.rowcount > 0
+
     async def _rest_of_uniques(self, table: Table, id: UUID, values: Row) -> Row:  # noqa: A002
         """Return the stored part of composite uniques that are half given, to name conflicts."""
         touched = [names for names in _composite_uniques(table) if names & values.keys()]
@@ -161,7 +178,11 @@ class WriteTransaction(ReadTransaction):
 
 
 def _conditions(table: Table, where: Mapping[str, Any]) -> list[ColumnElement[bool]]:
-    return [_condition(table.c[name], value) for name, value in where.items()]
+    conditions = [_condition(table.c[name], value) for name, value in where.items()]
+    expiry = table.c.get(EXPIRY_COLUMN)
+    if expiry is not None:
+        conditions.append(or_(expiry.is_(None), expiry > func.now()))
+    return conditions
 
 
 def _condition(column: Column[Any], value: Any) -> ColumnElement[bool]:
