@@ -15,7 +15,7 @@ from gateway.admin.certificates import CaCertificateRows, CertificateRows
 from gateway.admin.clustering import ClusteringResource
 from gateway.admin.endpoint import Endpoint
 from gateway.admin.errors import answer, not_found
-from gateway.admin.middleware import CommonHeaders, SettledPath
+from gateway.admin.middleware import CommonHeaders, Introduction, SettledPath
 from gateway.admin.node import NodeResource
 from gateway.admin.resource import Children, Link, ParentOf, Paths, Resource
 from gateway.admin.responses import JsonResponse
@@ -40,7 +40,11 @@ def create_app(store: Store, node: NodeFacts) -> Starlette:
     paths |= _list_of(paths)
     app = Starlette(
         routes=_routes(paths, node.settings.admin_timeout_s, barrier),
-        middleware=[_common_headers(node.settings.compat), Middleware(SettledPath)],
+        middleware=[
+            _common_headers(node.settings.compat),
+            Middleware(Introduction),
+            Middleware(SettledPath),
+        ],
         exception_handlers={HTTPException: _unknown_path},
     )
     app.router.redirect_slashes = False

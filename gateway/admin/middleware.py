@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import time
 from urllib.parse import unquote
+from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.admin.actor import ACTOR
 from gateway.admin.errors import answer, plain
+from gateway.store.actor import Actor
+
+REQUEST_ID_HEADER = "X-Gateway-Admin-Request-Id"
 
 
 class SettledPath:
@@ -46,6 +51,25 @@ def settled(raw_path: str) -> str:
 def _settled_segment(segment: str) -> str:
     raw = unquote(segment, "latin-1").encode("latin-1")
     return raw.decode().replace("%", "%25").replace("/", "%2F")
+
+
+class Introduction:
+    """Notes who asks, for the audit log, and tells the client by which id it can be found there."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with its actor."""
+        client, request_id = scope.get("client"), uuid4().hex
+        scope = {**scope, ACTOR: Actor(None, client[0] if client else "", request_id)}
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
 
 
 class CommonHeaders:

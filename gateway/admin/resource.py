@@ -12,6 +12,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.admin.actor import actor_of
 from gateway.admin.body import read_fields
 from gateway.admin.endpoint import Handler
 from gateway.admin.errors import ApiError, method_not_allowed, missing_entity, not_found
@@ -45,10 +46,10 @@ class Resource:
 
     def paths(self) -> Paths:
         """Return the handlers by path and method."""
-        table = self._type.table
+        collection = self._collection()
         return {
-            f"/{table}": {"GET": self.list_page, "POST": self.create},
-            f"/{table}/{{{table}}}": self._handlers_of_one(),
+            collection: {"GET": self.list_page, "POST": self.create},
+            f"{collection}/{{{self._type.table}}}": self._handlers_of_one(),
         }
 
     def _handlers_of_one(self) -> Mapping[str, Handler]:
@@ -60,6 +61,10 @@ class Resource:
         }
 
     # -- what a subclass says differently
+
+    def _collection(self) -> str:
+        """Return the path of all of them."""
+        return f"/{self._type.collection}"
 
     async def _scope(self, transaction: ReadTransaction, request: Request) -> Where:
         """Return which rows the URL is about. Raises an answer if its parent is missing."""
@@ -99,7 +104,7 @@ class Resource:
         given = await self._given(request)
         complete = self._type.expand(given | await self._implied(request), "create")
         entity = await validated(self._type, complete)
-        async with self._store.write() as transaction:
+        async with self._store.write(actor_of(request)) as transaction:
             row = await self._rows.insert(transaction, entity)
         return self._written(transaction, row, 201)
 
@@ -120,7 +125,7 @@ class Resource:
         named = {key.field: str(key.value)} if key.field in self._type.fields else {}
         complete = self._type.expand(given | await self._implied(request) | named, "upsert")
         entity = await validated(self._type, complete)
-        async with self._store.write() as transaction:
+        async with self._store.write(actor_of(request)) as transaction:
             row = await self._rows.upsert(transaction, key, entity)
         return self._written(transaction, row)
 
@@ -128,7 +133,7 @@ class Resource:
         """Change some fields of an entity."""
         key = self._key(request)
         given = self._type.expand(await self._given(request), "update")
-        async with self._store.write() as transaction:
+        async with self._store.write(actor_of(request)) as transaction:
             scope = await self._scope(transaction, request)
             stored = await self._rows.find(transaction, key, scope)
             if stored is None:
@@ -139,7 +144,7 @@ class Resource:
     async def delete(self, request: Request) -> Response:
         """Remove an entity."""
         key = self._key(request)
-        async with self._store.write() as transaction:
+        async with self._store.write(actor_of(request)) as transaction:
             scope = await self._scope(transaction, request)
             stored = await self._rows.find(transaction, key, scope)
             if stored is None and not self._MISSING_IS_DELETED:
@@ -195,11 +200,9 @@ class Children(Resource):
         super().__init__(store, link.child, body_limit_bytes)
         self._link = link
 
-    def paths(self) -> Paths:
-        """Return the handlers by path and method."""
-        parents = self._link.parent.table
-        below = f"/{parents}/{{{parents}}}"
-        return {below + path: handlers for path, handlers in super().paths().items()}
+    def _collection(self) -> str:
+        parent = self._link.parent.type
+        return f"/{parent.collection}/{{{parent.table}}}/{self._type.nested}"
 
     async def _scope(self, transaction: ReadTransaction, request: Request) -> Where:
         parent = await _named(transaction, self._link.parent, request)
@@ -231,9 +234,9 @@ class ParentOf:
 
     def paths(self) -> Paths:
         """Return the handlers by path and method."""
-        children = self._link.child.table
+        child = self._link.child.type
         return {
-            f"/{children}/{{{children}}}/{self._link.field}": {
+            f"/{child.collection}/{{{child.table}}}/{self._link.field}": {
                 "GET": self.read,
                 "PUT": self.upsert,
                 "PATCH": self.patch,
@@ -255,7 +258,7 @@ class ParentOf:
         async with self._store.read() as reading:
             await _named(reading, self._link.child, request)
         entity = await validated(self._type, given)
-        async with self._store.write() as transaction:
+        async with self._store.write(actor_of(request)) as transaction:
             child = await _named(transaction, self._link.child, request)
             linked = child[self._link.column]
             if linked is None:
@@ -269,7 +272,7 @@ class ParentOf:
     async def patch(self, request: Request) -> Response:
         """Change some fields of the parent."""
         given = self._type.expand(await self._given(request), "update")
-        async with self._store.write() as transaction:
+        async with self._store.write(actor_of(request)) as transaction:
             stored = await self._parent(
                 transaction, await _named(transaction, self._link.child, request)
             )

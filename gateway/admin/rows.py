@@ -18,7 +18,7 @@ from gateway.admin.errors import (
     unresolved_references,
 )
 from gateway.admin.query import EVERY_TAG, TagFilter
-from gateway.entities import EntityType, Given, Reference, Row
+from gateway.entities import EntityType, Given, Operation, Reference, Row
 from gateway.entities.entity import Entity
 from gateway.entities.types import parse_uuid
 from gateway.store.transactions import ReadTransaction, WriteTransaction
@@ -106,12 +106,13 @@ class Rows:
         """Lay ``given`` (expanded) over the stored row; the result must be valid as a whole."""
         changes = {name: value for name, value in given.items() if name != "id"}
         merged = self.type.merge(self.type.to_api(stored), changes)
-        del merged["updated_at"]
-        row = await resolved_row(transaction, self.type, await validated(self.type, merged))
-        kept_here = changes.keys() & self.type.fields.keys()
-        changed = {self.type.fields[name].column for name in kept_here} | {"updated_at"}
-        values = {column: row[column] for column in changed}
-        return await self._update(transaction, stored["id"], values)
+        merged.pop("updated_at", None)
+        entity = await validated(self.type, merged, "update")
+        row = await resolved_row(transaction, self.type, entity)
+        changed = self.type.fields.keys() & {*changes, "updated_at"}
+        columns = (self.type.fields[name].column for name in changed)
+        values = {column: row[column] for column in columns}
+        return await self._update(transaction, stored["id"], values) if values else stored
 
     async def delete(self, transaction: WriteTransaction, stored: Row) -> None:
         """Remove a stored row."""
@@ -125,9 +126,11 @@ class Rows:
         return stored
 
 
-async def validated(entity_type: EntityType, given: Given) -> Entity:
+async def validated(
+    entity_type: EntityType, given: Given, operation: Operation = "create"
+) -> Entity:
     """Validate beside the event loop: thousands of patterns to compile must not stop the proxy."""
-    return await asyncio.to_thread(entity_type.validate, given)
+    return await asyncio.to_thread(entity_type.validate, given, operation)
 
 
 async def resolved_row(
