@@ -103,6 +103,11 @@ _TEMPLATE_SETTINGS = {
 _PERCENT = re.compile("%.?", re.DOTALL)
 
 
+def missing_plugin(name: str) -> str:
+    """Return what is said where a plugin is asked for that does not run on the node."""
+    return f"plugin '{name}' is not available on this node"
+
+
 def message_of(status: int) -> str:
     """Return what is said of a status when nobody says more."""
     return MESSAGES.get(status, f"The upstream server responded with {status}")

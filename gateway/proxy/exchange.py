@@ -71,7 +71,7 @@ class Exchange(ExchangeHeads):
         if resolution.route.only is not None and self._refuses(resolution.route):
             return
         if resolution.service is None:
-            self.answer(503, errors.NO_SERVICE)
+            self.answer(503, resolution.unserved)
         else:
             self._service = resolution.service
             if self.head.fields.body_length:

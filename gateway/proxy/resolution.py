@@ -16,6 +16,7 @@ from collections import OrderedDict
 
 from gateway.balancing import Balancer, WeightedRoundRobin
 from gateway.metrics.traffic import RouteTraffic, TrafficMetrics
+from gateway.proxy import errors
 from gateway.proxy.client import Client
 from gateway.proxy.http1 import RequestHead
 from gateway.proxy.upstream_tls import TlsTerms, UpstreamTls
@@ -58,9 +59,12 @@ class Sightings:
 
 
 class Way:
-    """What all requests of one route have in common while the snapshot lasts."""
+    """What all requests of one route have in common while the snapshot lasts.
 
-    __slots__ = ("balancer", "route", "serves", "service", "tls", "traffic")
+    Without a ``service`` they go nowhere, and ``unserved`` is what they are told.
+    """
+
+    __slots__ = ("balancer", "route", "serves", "service", "tls", "traffic", "unserved")
 
     route: Route
     serves: bool
@@ -68,6 +72,7 @@ class Way:
     balancer: Balancer[Target]
     tls: TlsTerms | None
     traffic: RouteTraffic
+    unserved: str
 
 
 class Resolution(Way):
@@ -174,6 +179,7 @@ class RouteTable:
         resolution.balancer = way.balancer
         resolution.tls = way.tls
         resolution.traffic = way.traffic
+        resolution.unserved = way.unserved
         resolution.candidate = candidate
         resolution.forwarded = _forwarded_lines(route, candidate.matched, host, path)
         resolution.upstream_path = escape(
@@ -196,8 +202,11 @@ class RouteTable:
         snapshot = self.snapshot
         way = Way()
         way.route = route
-        way.service = service = snapshot.service_of(route)
+        service = snapshot.service_of(route)
         way.serves = service is None or service.enabled
+        missing = snapshot.missing_plugin_of(route)
+        way.service = service if missing is None else None
+        way.unserved = errors.NO_SERVICE if missing is None else errors.missing_plugin(missing)
         way.balancer = _NO_TARGETS if service is None else snapshot.balancer_of(service)
         way.tls = None if service is None else self._upstream_tls.terms_of(service, snapshot)
         label = "" if service is None else service.label

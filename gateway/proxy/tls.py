@@ -51,8 +51,9 @@ class TlsTermination:
         self._snapshot = snapshot
         self._failures = failures
         self._contexts: OrderedDict[UUID, tuple[Certificate, ssl.SSLContext]] = OrderedDict()
-        pair = read_pair(settings, "proxy_tls_cert", "proxy_tls_cert_key") or _self_signed_pair()
-        self.context = _base_context(settings, pair)
+        pair = read_pair(settings, "proxy_tls_cert", "proxy_tls_cert_key") or self_signed_pair()
+        self.context = server_context(settings, pair)
+        self.context.sslobject_class = ClientTls
         self.context.sni_callback = self._choose
 
     @staticmethod
@@ -112,10 +113,12 @@ def candidates(name: str) -> Iterator[str]:
     yield "*"
 
 
-def _base_context(settings: NodeSettings, pair: KeyPair) -> ssl.SSLContext:
-    """Return the context whose versions, ciphers and tickets all connections have."""
+def server_context(settings: NodeSettings, pair: KeyPair) -> ssl.SSLContext:
+    """Return the context whose versions, ciphers and tickets all connections of a listener have.
+
+    Raises SettingError for ciphers that are of no use.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.sslobject_class = ClientTls
     context.minimum_version = _MIN_VERSIONS[settings.tls_min_version]
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
@@ -129,7 +132,7 @@ def _base_context(settings: NodeSettings, pair: KeyPair) -> ssl.SSLContext:
     return context
 
 
-def _self_signed_pair() -> KeyPair:
+def self_signed_pair() -> KeyPair:
     """Make a certificate that nobody trusts, for clients that none was given for."""
     key = ec.generate_private_key(ec.SECP256R1())
     usages = [ExtendedKeyUsageOID.SERVER_AUTH]

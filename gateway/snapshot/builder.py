@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-from immutables import MapMutation
+from immutables import Map, MapMutation
 
 from gateway.routing import CompiledRule, compile_rule
 from gateway.settings import RouterFlavor
@@ -28,6 +28,7 @@ from gateway.snapshot.compiled import (
     nameless_upstream,
     parse_target,
 )
+from gateway.snapshot.plugins import compile_plugin, guarded_scope
 from gateway.snapshot.snapshot import Snapshot
 from gateway.status.facts import BadEntity
 from gateway.store.source import Batch, VersionMark
@@ -54,6 +55,8 @@ class SnapshotBuilder:
         self._sni_ids = base.sni_ids.mutate()
         self._sni_names = base.sni_names.mutate()
         self._ca_certificates = base.ca_certificates.mutate()
+        self._guards = base.guards.mutate()
+        self._guard_scopes = base.guard_scopes.mutate()
         self._bad = base.bad.mutate()
         # Upstream id → target id → what it has become, None for gone.
         self._target_changes: dict[UUID, dict[UUID, tuple[str, int] | None]] = {}
@@ -75,6 +78,8 @@ class SnapshotBuilder:
                 self._add_upstreams(batch)
             case "targets":
                 self._add_targets(batch)
+            case "plugins":
+                self._add_plugins(batch)
         for id_ in batch.deleted:
             self._bad.pop((batch.table, id_), None)
 
@@ -106,6 +111,8 @@ class SnapshotBuilder:
             sni_ids=self._sni_ids.finish(),
             sni_names=self._sni_names.finish(),
             ca_certificates=self._ca_certificates.finish(),
+            guards=self._guards.finish(),
+            guard_scopes=self._guard_scopes.finish(),
             bad=self._bad.finish(),
         )
 
@@ -193,6 +200,25 @@ class SnapshotBuilder:
         if upstream_id is not None and target is not None:
             self._target_owners[id_] = upstream_id
             self._target_changes.setdefault(upstream_id, {})[id_] = target
+
+    def _add_plugins(self, batch: Batch) -> None:
+        for id_ in batch.deleted:
+            self._remove_plugin(id_)
+        for row in batch.rows:
+            self._remove_plugin(row["id"])
+            self._compile("plugins", row, compile_plugin)
+            scope = guarded_scope(row)
+            if scope is not None:
+                others = self._guards.get(scope, Map())
+                self._guards[scope] = others.set(row["id"], str(row["name"]))
+                self._guard_scopes[row["id"]] = scope
+
+    def _remove_plugin(self, id_: UUID) -> None:
+        scope = self._guard_scopes.pop(id_, None)
+        if scope is not None:
+            others = self._guards.pop(scope).delete(id_)
+            if others:
+                self._guards[scope] = others
 
     def _compile(
         self, table: str, row: Row, compile_row: Callable[[Row], Compiled]

@@ -19,6 +19,7 @@ from gateway.store.source import Batch
 _ENTITIES_PER_PIECE = 20
 
 _IDS: dict[str, Callable[[Snapshot], Iterable[UUID]]] = {
+    "plugins": lambda snapshot: snapshot.guard_scopes,
     "routes": lambda snapshot: snapshot.router.ids(),
     "upstreams": lambda snapshot: snapshot.upstreams,
     "targets": lambda snapshot: snapshot.target_owners,

@@ -51,6 +51,13 @@ def ca_certificate(pem: str, **given: Any) -> Row:
     return row("ca_certificates", cert=pem, **given)
 
 
+def plugin(name: str, **columns: Any) -> Row:
+    """A use of a plugin that need not be present, as another node may have stored it."""
+    defaults = {field.column: field.default for field in ENTITIES["plugins"].fields.values()}
+    auto = {"id": uuid4(), "created_at": NOW, "updated_at": NOW, "config": {}}
+    return defaults | auto | {"name": name} | columns
+
+
 def full_load(tables: Mapping[str, list[Row]], version: int = 1) -> Load:
     """All there is."""
     return _load("full", version, (Batch(t, tables[t], []) for t in ENTITIES if t in tables))
