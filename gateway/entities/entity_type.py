@@ -108,7 +108,8 @@ class EntityField:
             case UUID():
                 return {"id": str(value)} if self.references else str(value)
             case datetime() if self.kind is FieldKind.EXPIRY:
-                return max(0, math.ceil((value - datetime.now(UTC)).total_seconds()))
+                left_s = math.floor((value - datetime.now(UTC)).total_seconds())
+                return max(1, left_s)  # 0, sent back, would mean never
             case datetime():
                 seconds = value.timestamp()
                 return whole(round(seconds, 3)) if self.milliseconds else int(seconds)
