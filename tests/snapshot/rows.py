@@ -51,6 +51,23 @@ def ca_certificate(pem: str, **given: Any) -> Row:
     return row("ca_certificates", cert=pem, **given)
 
 
+def consumer(**given: Any) -> Row:
+    return row("consumers", **({"username": "bob"} | given))
+
+
+def credentials(consumer: Row) -> dict[str, list[Row]]:
+    """One credential of each kind, by table."""
+    whose = {"id": str(consumer["id"])}
+    given: dict[str, dict[str, Any]] = {
+        "keyauth_credentials": {"ttl": 60},
+        "basicauth_credentials": {"username": "bob", "password": "secret"},
+        "jwt_secrets": {},
+        "hmacauth_credentials": {"username": "bob"},
+        "acls": {"group": "admins"},
+    }
+    return {table: [row(table, consumer=whose, **fields)] for table, fields in given.items()}
+
+
 def plugin(name: str, **columns: Any) -> Row:
     """A use of a plugin that need not be present, as another node may have stored it."""
     defaults = {field.column: field.default for field in ENTITIES["plugins"].fields.values()}

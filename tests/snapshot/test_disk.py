@@ -32,7 +32,10 @@ from .rows import (
     ca_certificate,
     certificate,
     change_load,
+    consumer,
+    credentials,
     full_load,
+    plugin,
     route,
     service,
     sni,
@@ -265,7 +268,11 @@ async def test_all_tables_come_parents_first(path: Path) -> None:
     shown = certificate(authority.issue("a.example"))
     parent = service(name="a", protocol="https", client_certificate={"id": str(shown["id"])})
     pool = upstream("pool")
+    bob = consumer()
     tables = {
+        "plugins": [plugin("key-auth")],
+        **credentials(bob),
+        "consumers": [bob],
         "ca_certificates": [ca_certificate(authority.pem)],
         "snis": [sni("a.example", shown)],
         "certificates": [shown],

@@ -8,7 +8,6 @@ from dataclasses import fields
 
 import pytest
 
-from gateway.entities import ENTITIES
 from gateway.snapshot import Snapshot, SnapshotApplier, dismantling
 from gateway.store.source import Batch
 from tests.proxy.certificates import Authority
@@ -17,6 +16,7 @@ from .rows import (
     ca_certificate,
     certificate,
     full_load,
+    plugin,
     route,
     service,
     sni,
@@ -40,6 +40,7 @@ def everything(name: str) -> dict[str, list[dict[str, object]]]:
         "routes": [route(orders, name=f"{name}-{n}", paths=[f"/{n}"]) for n in range(ROUTES)],
         "upstreams": [pool],
         "targets": [target(pool, f"10.0.0.{n}:80") for n in range(100)],
+        "plugins": [plugin("key-auth") for _ in range(100)],
     }
 
 
@@ -84,9 +85,9 @@ async def test_nothing_is_left_to_be_freed_at_once(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(dismantling, "_without", watched)
     await dismantling.dismantle(applier.current)
     gone = {
-        table: {id_ for p in pieces if p.table == table for id_ in p.deleted} for table in ENTITIES
+        table: {id_ for p in pieces if p.table == table for id_ in p.deleted} for table in tables
     }
-    assert gone == {table: {row["id"] for row in tables[table]} for table in ENTITIES}
+    assert gone == {table: {row["id"] for row in rows} for table, rows in tables.items()}
     assert max(len(piece.deleted) for piece in pieces) == 20
     assert len(left.router) == 0
     assert not any(getattr(left, field.name) for field in fields(left) if field.name != "mark")

@@ -28,7 +28,17 @@ from gateway.snapshot.wire import (
 from gateway.store.source import Batch, VersionMark
 from tests.proxy.certificates import Authority
 
-from .rows import ca_certificate, certificate, route, row, service, sni
+from .rows import (
+    ca_certificate,
+    certificate,
+    consumer,
+    credentials,
+    plugin,
+    route,
+    row,
+    service,
+    sni,
+)
 
 BEYOND_PYTHON = ["infinity", "-infinity", "294276-12-31 23:59:59.999999+00", "0044-03-15 BC"]
 """Times as the store hands them on when Python has no date for them."""
@@ -52,6 +62,7 @@ VALUES: Mapping[FieldKind, st.SearchStrategy[Any]] = {
     FieldKind.TEXTS: st.lists(texts | st.none() | st.lists(texts, max_size=2), max_size=3),
     FieldKind.JSON: json_values,
     FieldKind.TIMESTAMP: st.datetimes(timezones=zones) | st.sampled_from(BEYOND_PYTHON),
+    FieldKind.EXPIRY: st.datetimes(timezones=zones) | st.sampled_from(BEYOND_PYTHON),
 }
 
 
@@ -103,7 +114,10 @@ def test_rows_as_the_admin_api_makes_them_come_back_as_they_were() -> None:
     authority = Authority()
     shown = certificate(authority.issue("a.example"))
     named, trusted = sni("a.example", shown), ca_certificate(authority.pem)
-    all_made = (shown, named, trusted, orders, paths, upstream, target)
+    bob = consumer()
+    shown_by_bob = [made for (made,) in credentials(bob).values()]
+    used = plugin("key-auth", config={"key_names": ["apikey"], "nested": {"number": 0.5}})
+    all_made = (shown, named, trusted, orders, paths, upstream, target, bob, *shown_by_bob, used)
     for table, made in zip(ENTITIES, all_made, strict=True):
         assert there_and_back(table, made) == made
 
@@ -121,8 +135,8 @@ def test_a_column_the_writer_did_not_know_gets_the_declared_default() -> None:
 def test_what_this_release_does_not_know_is_dropped() -> None:
     made = service(name="orders")
     assert decode_row("services", encode_row("services", made) | {"colour": "blue"}) == made
-    plugins = {"table": "plugins", "rows": [{"id": str(uuid4())}], "deleted": []}
-    assert decode_batch(plugins) == Batch("plugins", [], [])
+    colours = {"table": "colours", "rows": [{"id": str(uuid4())}], "deleted": []}
+    assert decode_batch(colours) == Batch("colours", [], [])
 
 
 # -- odd values

@@ -157,9 +157,9 @@ async def test_kinds_that_a_newer_release_added_are_passed_over(
     mark = await source.seen()
     run_sql(
         database_url,
-        "CREATE TABLE plugins (id uuid PRIMARY KEY); "
-        "SELECT gateway_track_changes('plugins'); "
-        "INSERT INTO plugins VALUES (gen_random_uuid());",
+        "CREATE TABLE colours (id uuid PRIMARY KEY); "
+        "SELECT gateway_track_changes('colours'); "
+        "INSERT INTO colours VALUES (gen_random_uuid());",
     )
     load, batches = await read(source, mark)
     assert (load.mark.version, batches) == (mark.version + 1, [])
