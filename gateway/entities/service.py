@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -35,7 +36,7 @@ _SCHEME_PORTS = {"http": 80, "https": 443}
 class Service(UpdatedEntity):
     """Something behind the gateway that requests are sent to."""
 
-    shorthands = {
+    shorthands: ClassVar[Mapping[str, str]] = {
         "url": "Protocol, host, port and path in one, in place of what is given for them."
     }
 
