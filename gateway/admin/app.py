@@ -20,6 +20,7 @@ from gateway.admin.node import NodeResource
 from gateway.admin.resource import Children, Link, ParentOf, Paths, Resource
 from gateway.admin.responses import JsonResponse
 from gateway.admin.rows import Rows
+from gateway.admin.schemas import SchemaResource
 from gateway.admin.targets import Targets
 from gateway.entities import ENTITIES
 from gateway.entities.sni import SNIS
@@ -37,6 +38,7 @@ def create_app(store: Store, node: NodeFacts) -> Starlette:
     paths = _entity_paths(store, node.settings.admin_body_limit_bytes)
     paths |= NodeResource(store, node).paths()
     paths |= ClusteringResource(DataPlaneTable(store), node.settings).paths()
+    paths |= SchemaResource(node.settings.admin_body_limit_bytes).paths()
     paths |= _list_of(paths)
     app = Starlette(
         routes=_routes(paths, node.settings.admin_timeout_s, barrier),
