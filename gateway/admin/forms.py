@@ -18,7 +18,10 @@ from gateway.entities import Given
 from gateway.entities.annotations import bare
 
 DEEPEST_NAME = 16
-"""Steps of a name; one with more is taken as a whole, which no field is called."""
+"""Steps of a name; one with more is taken as a whole, which no field is called.
+
+What takes names apart, and what walks down what they lead to, need not fear long ones then.
+"""
 
 _NAME = re.compile(r"[^.\[\]]+(\.[^.\[\]]+|\[[^\[\]]*\])*")
 _STEP = re.compile(r"\[([^\[\]]*)\]|([^.\[\]]+)")
@@ -50,10 +53,9 @@ def decode_form(model: type[BaseModel], pairs: Iterable[tuple[str, str]]) -> Giv
 
 
 def _steps(name: str) -> list[str]:
-    if not _NAME.fullmatch(name):
+    if name.count(".") + name.count("[") >= DEEPEST_NAME or not _NAME.fullmatch(name):
         return [name]
-    steps = [bracketed if dotted == "" else dotted for bracketed, dotted in _STEP.findall(name)]
-    return steps if len(steps) <= DEEPEST_NAME else [name]
+    return [bracketed if dotted == "" else dotted for bracketed, dotted in _STEP.findall(name)]
 
 
 def _value(node: _Node, annotation: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -29,7 +30,25 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
         (b'{"healthchecks":{"active":1,"active":2}}', 'key "active" appears twice'),
         (b'{"host":"\xff"}', "not UTF-8 at byte 10"),
         (b'{"port":NaN}', "NaN is no JSON value"),
-        (b'{"a":' * 100_000, "nested too deeply"),
+        (b'{"port":-Infinity}', "-Infinity is no JSON value"),
+        (b'{"port":1e999}', "a number that is too large"),
+        (b'{"port":' + b"9" * 1_000_000 + b"}", "a number of more than 300 digits"),
+        (b'{"a":' * 33, "nested deeper than 32 levels"),
+        (b'{"a":' * 100_000, "nested deeper than 32 levels"),
+        (b"[" * 1_000_000, "nested deeper than 32 levels"),
+        (b'{"a":[' + b"[]," * 10_000, "more than 10000 values"),
+        (b'{"a":[' + b'"",' * 10_000, "more than 10000 values"),
+        (
+            b"\xef\xbb\xbf{}",
+            "Unexpected UTF-8 BOM (decode using utf-8-sig): line 1 column 1 (char 0)",
+        ),
+        ('{"host":"a"}'.encode("utf-16"), "not UTF-8 at byte 1"),
+        (b'{"host":"a"', "Expecting ',' delimiter: line 1 column 12 (char 11)"),
+        (
+            b'{"host":"' + b'\\"' * 500_000,
+            "Unterminated string starting at: line 1 column 9 (char 8)",
+        ),
+        (b'{"host":"a\\', "Unterminated string starting at: line 1 column 9 (char 8)"),
     ],
 )
 async def test_json_that_cannot_be_read_is_refused_with_the_reason(
@@ -40,10 +59,32 @@ async def test_json_that_cannot_be_read_is_refused_with_the_reason(
     assert response.json() == {"message": "Cannot parse JSON body", "reason": reason}
 
 
-async def test_a_number_too_long_to_read_is_refused(client: Client):
-    body = b'{"host":"a","port":' + b"9" * 5000 + b"}"
+async def test_marks_of_structure_in_texts_count_as_text(client: Client):
+    text = '[{",\\' * 20_000
+    service = await created(client, "/services", host="a", tags=["x"], name=None)
+    response = await client.patch(
+        f"/services/{service['id']}", json={"ca_certificates": [text], "path": text}
+    )
+    assert response.json()["fields"].keys() == {"ca_certificates", "path"}
+
+
+async def test_a_body_of_as_many_values_and_levels_as_may_be_is_read(client: Client):
+    tags = [f"tag-{n}" for n in range(9_990)]
+    assert (await created(client, "/services", host="a", tags=tags))["tags"] == tags
+    deep: Any = "x"
+    for _ in range(31):
+        deep = [deep]
+    response = await client.post("/services", json={"host": deep})
+    assert response.json()["fields"] == {"host": "expected a string"}
+
+
+async def test_a_number_beyond_64_bits_is_told_by_field(client: Client):
+    body = b'{"host":"a","port":' + b"9" * 300 + b',"retries":18446744073709551616}'
     response = await client.post("/services", content=body, headers=JSON)
-    assert (response.status_code, response.json()["message"]) == (400, "Cannot parse JSON body")
+    assert response.json()["fields"] == {
+        "port": "value should be between 0 and 65535",
+        "retries": "value should be between 0 and 32767",
+    }
 
 
 async def test_an_empty_body_is_no_json_unless_it_says_so(client: Client):
@@ -84,6 +125,27 @@ async def test_two_content_types_are_refused(client: Client):
     )
 
 
+async def test_a_compressed_body_is_refused(client: Client):
+    headers = {**JSON, "Content-Encoding": "gzip"}
+    response = await client.post("/services", content=gzip.compress(b"{}"), headers=headers)
+    assert response.status_code == 415
+    assert "Content-Encoding" in response.json()["message"]
+    assert response.headers["Accept-Encoding"] == "identity"
+    headers = {**JSON, "Content-Encoding": "identity"}
+    response = await client.post("/services", content=b'{"host":"a"}', headers=headers)
+    assert response.status_code == 201
+
+
+async def test_an_entity_may_have_a_mebibyte_and_no_more(client: Client):
+    body = b'{"host":"a","path":"/%s"}'
+    path = b"x" * (1_048_576 - len(body) + 2)
+    response = await client.post("/services", content=body % path, headers=JSON)
+    assert (response.status_code, len(response.json()["path"])) == (201, len(path) + 1)
+    response = await client.post("/services", content=body % (path + b"x"), headers=JSON)
+    assert response.status_code == 413
+    assert "1048576 bytes (the most for one entity)" in response.json()["message"]
+
+
 async def test_a_body_over_the_limit_is_refused_announced_or_not(store: Store, database_url: str):
     settings = NodeSettings(database_url=database_url, admin_body_limit_bytes=100)
 
@@ -95,7 +157,7 @@ async def test_a_body_over_the_limit_is_refused_announced_or_not(store: Store, d
         for content in (b" " * 101, chunks()):
             response = await client.post("/services", content=content, headers=JSON)
             assert response.status_code == 413
-            assert "100 bytes" in response.json()["message"]
+            assert "100 bytes (admin_body_limit_bytes)" in response.json()["message"]
         assert (await client.post("/services", json={"host": "a"})).status_code == 201
 
 
@@ -141,21 +203,63 @@ async def test_a_form_value_of_the_wrong_type_is_told_as_such(client: Client):
     }
 
 
+PART = b'--b\r\nContent-Disposition: form-data; name="host"\r\n\r\n'
+END = b"\r\n--b--\r\n"
+MULTIPART = {"Content-Type": "multipart/form-data; boundary=b"}
+
+
 @pytest.mark.parametrize(
-    ("body", "headers", "message"),
+    ("body", "headers", "reason"),
     [
-        (b"host=%ff", FORM, "Cannot parse form body"),
-        (b"host=\xff", FORM, "Cannot parse form body"),
-        ("&".join(f"a{i}=1" for i in range(1001)).encode(), FORM, "Too many arguments"),
-        (b"x", {"Content-Type": "multipart/form-data"}, "Cannot parse form body"),
-        (b"x", {"Content-Type": "multipart/form-data; boundary=b"}, "Cannot parse form body"),
+        (b"host=%ff", FORM, "not UTF-8"),
+        (b"host=\xff", FORM, "not UTF-8"),
+        (PART + b"\xff" + END, MULTIPART, "not UTF-8"),
+        (PART + b"a", MULTIPART, "the final boundary is missing"),
+        (PART + b"a\r\n" + PART + b"b", MULTIPART, "the final boundary is missing"),
+        (b"x", {"Content-Type": "multipart/form-data"}, "No boundary given"),
+        (b"x", MULTIPART, None),
+        (b"--b\r\n" + b"A: b\r\n" * 100_000, MULTIPART, None),
+        (b"--b\r\nA: " + b"b" * 100_000 + b"\r\n\r\n" + END, MULTIPART, None),
+        (b"--b\r\nA: b\r\n\r\na" + END, MULTIPART, None),
+        (b"--b\r\n\r\na" + END, MULTIPART, None),
     ],
 )
-async def test_forms_that_cannot_be_read_are_refused(
-    client: Client, body: bytes, headers: dict[str, str], message: str
+async def test_forms_that_cannot_be_read_are_refused_with_the_reason(
+    client: Client, body: bytes, headers: dict[str, str], reason: str | None
 ):
     response = await client.post("/services", content=body, headers=headers)
-    assert (response.status_code, response.json()["message"]) == (400, message)
+    answer = response.json()
+    assert (response.status_code, answer["message"]) == (400, "Cannot parse form body")
+    assert answer["reason"] == reason if reason else answer["reason"]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        ("&".join(f"a{i}=1" for i in range(1001)).encode(), FORM),
+        (b"&" * 1000, FORM),
+        ((PART + b"a\r\n") * 1001 + END, MULTIPART),
+    ],
+)
+async def test_a_form_of_too_many_fields_is_refused(
+    client: Client, body: bytes, headers: dict[str, str]
+):
+    response = await client.post("/services", content=body, headers=headers)
+    assert (response.status_code, response.json()) == (400, {"message": "Too many arguments"})
+
+
+@pytest.mark.parametrize(
+    "charset", ["latin-1", "utf-16", "idna", "undefined", "hex", "unicode_escape", "nope"]
+)
+async def test_a_form_is_utf_8_whatever_it_says(client: Client, charset: str):
+    for content_type, body in (
+        (f"{MULTIPART['Content-Type']}; charset={charset}", PART + "caf\xe9".encode() + END),
+        (f"{FORM['Content-Type']}; charset={charset}", b"host=caf%c3%a9"),
+    ):
+        response = await client.post(
+            "/services", content=body, headers={"Content-Type": content_type}
+        )
+        assert response.json()["fields"] == {"host": "invalid value: caf\xe9"}
 
 
 @pytest.mark.parametrize(

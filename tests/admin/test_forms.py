@@ -16,6 +16,13 @@ from gateway.entities.service import Service
 from gateway.entities.upstream import Upstream
 
 
+def nested(names: str, **within: Any) -> dict[str, Any]:
+    """Records in each other."""
+    for name in reversed(names):
+        within = {name: within}
+    return within
+
+
 @pytest.mark.parametrize(
     ("model", "pairs", "fields"),
     [
@@ -43,7 +50,11 @@ from gateway.entities.upstream import Upstream
         (Service, [("host.x", "a")], {"host": {"x": "a"}}),
         (Service, [("nope[1].x", "1")], {"nope": {"1": {"x": "1"}}}),
         (Service, [("..", "a")], {"..": "a"}),
-        (Service, [("a." * 20 + "b", "1")], {"a." * 20 + "b": "1"}),
+        (Service, [("a." * 15 + "b", "1")], nested("a" * 15, b="1")),
+        (Service, [("a." * 16 + "b", "1")], {"a." * 16 + "b": "1"}),
+        (Service, [("a" + "[x]" * 300_000, "1")], {"a" + "[x]" * 300_000: "1"}),
+        (Service, [("." * 1000, "1")], {"." * 1000: "1"}),
+        (Service, [("tags[999999999]", "a")], {"tags": ["a"]}),
         (Service, [("client_certificate.id", "")], {"client_certificate": {"id": None}}),
         (Route, [("service.name", "a")], {"service": {"name": "a"}}),
         (Route, [("headers.x-tier[1]", "gold")], {"headers": {"x-tier": ["gold"]}}),
