@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,20 +14,23 @@ from sqlalchemy import (
     ColumnElement,
     Executable,
     Table,
+    Text,
     UniqueConstraint,
     bindparam,
+    cast,
     delete,
     func,
     insert,
     or_,
     select,
+    text,
     update,
 )
 
 from gateway.entities import Row
 from gateway.entities.entity_type import EXPIRY_COLUMN
 from gateway.store.actor import Actor
-from gateway.store.errors import NO_VERSION, StoreUnavailable
+from gateway.store.errors import NO_VERSION, StoreError, StoreUnavailable
 from gateway.store.session import Session
 from gateway.store.tables import ENTITY_TABLES, config_version
 
@@ -33,6 +38,17 @@ _BEGIN = select(
     config_version.c.version, func.set_config("gateway.actor", bindparam("actor"), True)
 ).with_for_update(key_share=True)
 """Locks the version, and tells the triggers who asks."""
+
+
+_INSERT_MANY = """
+    INSERT INTO {table} ({columns})
+    SELECT {columns} FROM jsonb_populate_recordset(NULL::{table}, CAST(:rows AS jsonb))
+"""
+_UPDATE_MANY = """
+    UPDATE {table} SET ({columns}) = ROW({given})
+    FROM jsonb_populate_recordset(NULL::{table}, CAST(:rows AS jsonb)) AS given
+    WHERE {table}.id = given.id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +102,11 @@ class ReadTransaction:
             query = query.where(entities.c.tags.overlap(list(tags_any)))
         asked = {**(where or {}), "tags": [*tags_all, *tags_any]}
         return await self._rows(query.order_by(entities.c.id).limit(size), entities, asked)
+
+    async def all(self, table: str) -> list[Row]:
+        """Return all entities of a kind: for a process whose event loop has nothing else to do."""
+        entities = ENTITY_TABLES[table]
+        return await self._rows(select(entities).where(*_conditions(entities, {})), entities, {})
 
     async def _rows(self, statement: Executable, table: Table, row: Mapping[str, Any]) -> list[Row]:
         result = await self._session.execute(statement, table, row)
@@ -148,6 +169,60 @@ class WriteTransaction(ReadTransaction):
             await self._session.execute(insert(entities).values(rows), entities, rows[0])
             self._has_changed = True
 
+    async def insert_many(self, table: str, rows: Sequence[Row]) -> None:
+        """Add entities in one statement, as fast as it goes.
+
+        Raises what `insert` raises, for the first entity that cannot be added.
+        """
+        entities = ENTITY_TABLES[table]
+        await self._purge(entities)
+        if not await self._succeeds(_INSERT_MANY, entities, rows):
+            for row in rows:
+                await self.insert(table, row)
+
+    async def update_many(self, table: str, rows: Sequence[Row]) -> None:
+        """Set all columns of entities in one statement; the ids tell of which.
+
+        Raises what `update` raises, for the first entity that cannot be changed.
+        """
+        if not await self._succeeds(_UPDATE_MANY, ENTITY_TABLES[table], rows):
+            for row in rows:
+                await self.update(table, row["id"], row)
+
+    async def give_up_uniques(self, table: str, ids: Collection[UUID]) -> None:
+        """Give entities random values in place of the unique ones, which others are to get.
+
+        For those that are changed or deleted in the same transaction.
+        """
+        entities = ENTITY_TABLES[table]
+        random_text = cast(func.gen_random_uuid(), Text)
+        values = dict.fromkeys(_unique_texts(entities), random_text)
+        statement = update(entities).where(entities.c.id.in_(ids)).values(values)
+        await self._session.execute(statement, entities)
+        self._has_changed = True
+
+    async def _succeeds(self, statement: str, table: Table, rows: Sequence[Row]) -> bool:
+        """Run a statement with rows as JSON; undo it if one of them is refused."""
+        columns = [column.name for column in table.columns]
+        names = {
+            "table": table.name,
+            "columns": ", ".join(f'"{name}"' for name in columns),
+            "given": ", ".join(f'given."{name}"' for name in columns),
+        }
+        encoded = json.dumps(rows, default=_as_json, ensure_ascii=False)
+        await self._session.execute(text("SAVEPOINT many"))
+        try:
+            filled = text(statement.format(**names)).bindparams(rows=encoded)
+            await self._session.execute(filled, table)
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            await self._session.execute(text("ROLLBACK TO SAVEPOINT many"))
+            return False
+        await self._session.execute(text("RELEASE SAVEPOINT many"))
+        self._has_changed |= bool(rows)
+        return True
+
     async def delete(self, table: str, *ids: UUID) -> bool:
         """Remove entities, and what the schema cascades to; return whether there was one.
 
@@ -195,6 +270,17 @@ def _condition(column: Column[Any], value: Any) -> ColumnElement[bool]:
         case _:
             condition = column == value
     return condition
+
+
+def _as_json(value: UUID | datetime) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _unique_texts(table: Table) -> Iterator[str]:
+    """Yield a column of text for each unique combination."""
+    for constraint in table.constraints:
+        if isinstance(constraint, UniqueConstraint):
+            yield next(c.name for c in constraint.columns if isinstance(c.type, Text))
 
 
 def _composite_uniques(table: Table) -> Iterator[set[str]]:

@@ -1,0 +1,106 @@
+"""A plan as people and programs read it: how many changes, and what each does to which fields."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from gateway.declarative.flat import MASK
+from gateway.declarative.plan import Change, Plan
+from gateway.declarative.state import State
+from gateway.entities import ENTITIES, EntityField
+
+MOST_TOLD = 1000
+"""Differences that are told one by one."""
+
+_NOT_TOLD = frozenset({"id", "created_at", "updated_at"})
+_NAMES = ("name", "username", "custom_id", "target", "group")
+
+Difference = dict[str, Any]
+
+
+def summary(plan: Plan, state: State) -> dict[str, Any]:
+    """Return the numbers of changes, and the first of them with their fields."""
+    telling = _Telling(plan, state)
+    operations = Counter(change.operation for change in plan.changes)
+    tables: dict[str, Counter[str]] = {}
+    for change in plan.changes:
+        tables.setdefault(change.type.table, Counter())[change.operation] += 1
+    return {
+        "counts": {
+            "create": operations["create"],
+            "update": operations["update"],
+            "delete": operations["delete"],
+            "unchanged": plan.unchanged,
+        },
+        "entities": {table: dict(tables[table]) for table in ENTITIES if table in tables},
+        "differences_total": len(plan.changes),
+        "differences": [telling.tell(c) for c in itertools.islice(plan.changes, MOST_TOLD)],
+    }
+
+
+class _Telling:
+    def __init__(self, plan: Plan, state: State) -> None:
+        self._rows = {table: dict(rows) for table, rows in state.rows.items()}
+        for change in plan.changes:
+            if change.after is not None:
+                self._rows[change.type.table][change.after["id"]] = change.after
+
+    def tell(self, change: Change) -> Difference:
+        """Return one change; ``of`` is the parent without which its name says little."""
+        row = change.row
+        told = {
+            "operation": change.operation,
+            "entity": change.type.table,
+            "id": str(row["id"]),
+            "name": self._name(change.type.table, row),
+            "of": next(self._owners(change), None),
+            "fields": dict(self._fields(change)),
+        }
+        return {key: value for key, value in told.items() if value is not None}
+
+    def _owners(self, change: Change) -> Iterator[str]:
+        for name, foreign_key in change.type.foreign_keys.items():
+            if foreign_key.on_delete == "cascade":
+                owner = self._shown(change.type.fields[name], change.row)
+                if owner is not None:
+                    yield str(owner)
+
+    def _fields(self, change: Change) -> Iterator[tuple[str, Any]]:
+        if change.after is None:
+            return
+        for field in change.type.fields.values():
+            after = self._shown(field, change.after)
+            if change.before is None:
+                if field.name not in _NOT_TOLD and change.after[field.column] != field.default:
+                    yield field.name, {"to": after}
+            elif field.column in change.columns:
+                yield from _leaves(field.name, self._shown(field, change.before), after)
+
+    def _shown(self, field: EntityField, row: dict[str, Any]) -> Any:
+        value = row[field.column]
+        if value is None:
+            return None
+        if field.secret:
+            return MASK
+        if field.references:
+            parent = self._rows[field.references.table].get(value, {})
+            return self._name(field.references.table, parent) or str(value)
+        return field.to_api(value)
+
+    def _name(self, table: str, row: dict[str, Any]) -> str | None:
+        fields = ENTITIES[table].fields
+        names = (n for n in _NAMES if n in fields and not fields[n].secret and row.get(n))
+        return next((str(row[name]) for name in names), None)
+
+
+def _leaves(name: str, before: Any, after: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what differs inside records, by dotted names."""
+    if not (isinstance(before, dict) and isinstance(after, dict)):
+        yield name, {"from": before, "to": after}
+        return
+    for key in before | after:
+        if before.get(key) != after.get(key) or (key in before) != (key in after):
+            yield from _leaves(f"{name}.{key}", before.get(key), after.get(key))
