@@ -17,6 +17,7 @@ from gateway.admin.endpoint import Endpoint
 from gateway.admin.errors import answer, not_found
 from gateway.admin.middleware import CommonHeaders, Introduction, SettledPath
 from gateway.admin.node import NodeResource
+from gateway.admin.openapi.resource import OpenApiResource
 from gateway.admin.resource import Children, Link, ParentOf, Paths, Resource
 from gateway.admin.responses import JsonResponse
 from gateway.admin.rows import Rows
@@ -39,6 +40,7 @@ def create_app(store: Store, node: NodeFacts) -> Starlette:
     paths |= NodeResource(store, node).paths()
     paths |= ClusteringResource(DataPlaneTable(store), node.settings).paths()
     paths |= SchemaResource(node.settings.admin_body_limit_bytes).paths()
+    paths |= OpenApiResource(paths).paths()
     paths |= _list_of(paths)
     app = Starlette(
         routes=_routes(paths, node.settings.admin_timeout_s, barrier),

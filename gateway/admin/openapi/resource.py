@@ -1,0 +1,35 @@
+"""``/openapi.json`` and ``/docs``: rendered once, when first asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from functools import cached_property
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.admin.openapi.document import described, document
+from gateway.admin.resource import Paths
+from gateway.admin.responses import MEDIA_TYPE
+
+
+class OpenApiResource:
+    """Tells what ``paths``, the table of the whole API, has."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+
+    def paths(self) -> Paths:
+        """Return the handlers by path and method."""
+        return {"/openapi.json": {"GET": self.openapi}}
+
+    async def openapi(self, request: Request) -> Response:
+        """Return the OpenAPI document."""
+        del request
+        body = await asyncio.to_thread(lambda: self._document)
+        return Response(body, media_type=MEDIA_TYPE)
+
+    @cached_property
+    def _document(self) -> bytes:
+        return json.dumps(document(described(self._paths)), ensure_ascii=False).encode()
