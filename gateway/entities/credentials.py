@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import secrets
 import string
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
+from pydantic_core import PydanticCustomError
 
 from gateway.entities.checks import Conditional, Is, IsSet
 from gateway.entities.consumer import OF_CONSUMER
 from gateway.entities.entity import Entity, Reference, Secret, TimeToLive, Unique
 from gateway.entities.entity_type import EntityType
 from gateway.entities.password import hashed
-from gateway.entities.pem import PublicKeyPem
+from gateway.entities.pem import PemText, check_public_key
 from gateway.entities.rules import AtMost, Between, OneOf, Satisfies
 from gateway.entities.types import Text, WholeNumber
 
@@ -38,6 +39,20 @@ _PUBLIC_KEY_ALGORITHMS = tuple(name for name in ALGORITHMS if name[:2] in ("RS",
 def random_text() -> str:
     """Return 32 letters and digits, which nobody can guess."""
     return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(32))
+
+
+class IsPublicKey(IsSet):
+    """A public key in PEM: of what other algorithms do not read, anything is taken."""
+
+    def problem(self, value: Any) -> str | None:
+        """Return why ``value`` does not do, or ``None``."""
+        if value is None:
+            return super().problem(value)
+        try:
+            check_public_key(value)
+        except PydanticCustomError as error:
+            return error.message()
+        return None
 
 
 class Credential(Entity):
@@ -75,7 +90,7 @@ class JwtSecret(Credential):
     secret: Annotated[Text, Secret()] = Field(
         default_factory=random_text, description="The key of HS algorithms; random if absent."
     )
-    rsa_public_key: PublicKeyPem | None = Field(
+    rsa_public_key: PemText | None = Field(
         default=None, description="The key of RS, PS, ES and EdDSA algorithms in PEM."
     )
     algorithm: Annotated[Text, OneOf(*ALGORITHMS)] = Field(
@@ -121,7 +136,7 @@ JWT_SECRETS = EntityType(
     table="jwt_secrets",
     singular="jwt_secret",
     endpoint_key="key",
-    checks=(Conditional("algorithm", Is(_PUBLIC_KEY_ALGORITHMS), "rsa_public_key", IsSet()),),
+    checks=(Conditional("algorithm", Is(_PUBLIC_KEY_ALGORITHMS), "rsa_public_key", IsPublicKey()),),
     collection="jwts",
     nested="jwt",
 )

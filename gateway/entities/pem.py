@@ -97,6 +97,8 @@ CertificatePem = Annotated[
 PrivateKeyPem = Annotated[
     Text, AtMost(MOST_PEM_CHARACTERS), Satisfies(_readable("key", parse_private_key))
 ]
-PublicKeyPem = Annotated[
-    Text, AtMost(MOST_PEM_CHARACTERS), Satisfies(_readable("key", parse_public_key))
-]
+PemText = Annotated[Text, AtMost(MOST_PEM_CHARACTERS)]
+"""What may be PEM, or may be anything, where that depends on another field."""
+
+check_public_key = _readable("key", parse_public_key)
+"""Raises a violation for a text that is no public key in PEM."""
