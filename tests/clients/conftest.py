@@ -1,0 +1,70 @@
+"""A node as clients of the Admin API find it: a process of its own, without entities, and with a
+plugin that somebody else has written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import pytest_asyncio
+
+from gateway.entities import ENTITIES
+from gateway.store.embedded import EmbeddedPostgres
+from tests.scenarios.nodes import NodeProcess, http_client
+
+THIRD_PARTY_PLUGINS = Path(__file__).parent / "third_party"
+"""What a package with a plugin leaves in `site-packages`."""
+
+DATABASE = "clients"
+
+
+@pytest.fixture(scope="session")
+def clients_database_url(postgres: EmbeddedPostgres, migrated_template: str) -> str:
+    """URL of the database that these tests have in common."""
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {DATABASE} TEMPLATE {migrated_template}")
+    return postgres.url(DATABASE)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def running_node(clients_database_url: str) -> AsyncIterator[NodeProcess]:
+    """A node on that database; in the end it must stop in good order."""
+    async with http_client() as http:
+        node = NodeProcess("node-1", http, database_url=clients_database_url)
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("PYTHONPATH", str(THIRD_PARTY_PLUGINS), prepend=os.pathsep)
+                await node.start()
+            yield node
+            assert await node.stop() == 0
+        finally:
+            if node.is_running:
+                await node.kill()
+
+
+@pytest.fixture
+def remove_entities(clients_database_url: str) -> Callable[[], None]:
+    """Takes everything out of the tables, as a hand on the database can."""
+
+    def remove() -> None:
+        with psycopg.connect(clients_database_url) as connection:
+            for table in reversed(ENTITIES):
+                connection.execute(f"DELETE FROM {table}")
+
+    return remove
+
+
+@pytest.fixture
+def node(running_node: NodeProcess, remove_entities: Callable[[], None]) -> Iterator[NodeProcess]:
+    """The node, with nothing configured; it may not have had an error that nobody foresaw."""
+    yield running_node
+    remove_entities()
+    assert running_node.stumbles() == []
+
+
+@pytest.fixture
+def admin_url(node: NodeProcess) -> str:
+    return f"http://{node.addresses['admin']}"

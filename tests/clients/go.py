@@ -1,0 +1,113 @@
+"""Go tests against Kong's own client; Debian's packages ``golang-go`` and
+``golang-github-kong-go-kong-dev`` bring what they need."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+GO = shutil.which("go")
+GO_PATH = Path("/usr/share/gocode")
+GO_KONG = GO_PATH / "src/github.com/kong/go-kong/kong"
+
+BUILD_DEADLINE_S = 100
+RUN_DEADLINE_S = 60
+
+needs_go_kong = pytest.mark.skipif(
+    (GO is None or not GO_KONG.is_dir()) and "CI" not in os.environ,
+    reason="golang-go or golang-github-kong-go-kong-dev is not installed",
+)
+
+
+def names_of_tests(directory: Path) -> list[str]:
+    """Return the names of the Go tests in a folder, in the order of its files."""
+    sources = (path.read_text() for path in sorted(directory.glob("*_test.go")))
+    return [name for source in sources for name in re.findall(r"(?m)^func (Test\w+)\(", source)]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one Go test has ended, and everything it said."""
+
+    verdict: str
+    output: str
+
+
+@dataclass(frozen=True)
+class GoTests:
+    """A compiled package of tests."""
+
+    binary: Path
+
+    def names(self) -> list[str]:
+        """Return the names of the tests."""
+        listing = subprocess.run(
+            [self.binary, "-test.list", "."],
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+        return listing.stdout.split()
+
+    async def run(self, name: str, admin_url: str) -> Outcome:
+        """Run one test in a process of its own, so that a panic ends no other."""
+        process = await asyncio.create_subprocess_exec(
+            *(self.binary, "-test.v", f"-test.run=^{name}$"),
+            env={"KONG_ADMIN_URL": admin_url},
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=STDOUT,
+        )
+        try:
+            async with asyncio.timeout(RUN_DEADLINE_S):
+                said, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+        output = said.decode(errors="replace")
+        verdict = re.search(rf"(?m)^--- (PASS|FAIL|SKIP): {name} ", output)
+        return Outcome(verdict[1] if verdict else "PANIC", output)
+
+
+def compile_tests(package: Path, into: Path, cache: Path, *options: str) -> GoTests:
+    """Compile the tests of a package; fails with what the compiler says."""
+    assert GO is not None and GO_KONG.is_dir(), "CI has to install the packages with go-kong"  # noqa: PT018
+    binary = into / "tests"
+    ours = {"GO111MODULE": "off", "GOPATH": str(GO_PATH), "GOCACHE": str(cache), "GOFLAGS": ""}
+    compiler = subprocess.run(
+        [GO, "test", "-c", *options, "-o", binary, "."],
+        cwd=package,
+        env=os.environ | ours,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=BUILD_DEADLINE_S,
+        check=False,
+    )
+    assert compiler.returncode == 0, compiler.stdout
+    return GoTests(binary)
+
+
+def compile_go_kong(into: Path, cache: Path) -> GoTests:
+    """Compile go-kong's own tests; they ask $KONG_ADMIN_URL in place of port 8001."""
+    source = (GO_KONG / "kong.go").read_text()
+    fixed = 'const defaultBaseURL = "http://localhost:8001"'
+    assert fixed in source
+    replacement = into / "kong.go"
+    replacement.write_text(
+        source.replace(fixed, 'var defaultBaseURL = os.Getenv("KONG_ADMIN_URL")')
+    )
+    overlay = into / "overlay.json"
+    overlay.write_text(json.dumps({"Replace": {str(GO_KONG / "kong.go"): str(replacement)}}))
+    return compile_tests(GO_KONG, into, cache, f"-overlay={overlay}")
