@@ -1,9 +1,11 @@
 """Consumers, credentials, plugins; who may use the Admin API; who changed what.
 
 The audit log is written where the change log is, by the same triggers: so it has what cascades
-removed and what SQL by hand did. Who asked is what the transaction says in ``gateway.actor``, as
-JSON. The columns whose values are secret are replaced by asterisks before anything is kept; a
-column that becomes secret needs a migration of `gateway_masked`.
+removed and what SQL by hand did. It only grows: an entity that a transaction changes twice is in it
+twice. Who asked is what the transaction says in ``gateway.actor``, as JSON. The columns whose
+values are secret are replaced by asterisks before anything is kept, all that remains of a change is
+the column's name in ``changed``; a column that becomes secret needs a migration of
+`gateway_secret_columns`.
 
 Nodes of the release before pass over the new tables, and write without an actor.
 """
@@ -48,7 +50,9 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute(_LOG_CHANGES.format(audit=""))
-    op.execute("DROP FUNCTION gateway_masked(text, jsonb)")
+    op.execute("DROP FUNCTION gateway_changed(jsonb, jsonb)")
+    op.execute("DROP FUNCTION gateway_masked(jsonb, text[])")
+    op.execute("DROP FUNCTION gateway_secret_columns(text)")
     for table in (*reversed(ENTITY_TABLES), "admin_tokens", "audit"):
         op.drop_table(table)
 
@@ -219,28 +223,50 @@ def create_audit() -> None:
         optional("address", sa.Text()),
         optional("request_id", sa.Text()),
         required("db_role", sa.Text(), "SESSION_USER"),
+        optional("changed", TEXTS),
         optional("before", JSONB),
         optional("after", JSONB),
         sa.PrimaryKeyConstraint("id", name="audit_pkey"),
-        unique("audit", "version", "kind", "entity_id"),
     )
-    op.create_index("audit_occurred_at_idx", "audit", ["occurred_at"])
-    op.create_index("audit_entity_id_id_idx", "audit", ["entity_id", "id"])
+    for column in ("kind", "entity_id", "operation", "token", "address"):
+        op.create_index(f"audit_{column}_occurred_at_idx", "audit", [column, "occurred_at"])
+    for column in ("version", "request_id", "occurred_at"):
+        op.create_index(f"audit_{column}_idx", "audit", [column])
+    create_audit_functions()
+    op.execute(_LOG_CHANGES.format(audit=_AUDIT))
+
+
+def create_audit_functions() -> None:
+    # They look into no table and are called by the triggers only, so they need no search_path of
+    # their own, which would cost more than all that they do.
     op.execute("""
-        CREATE FUNCTION gateway_masked(kind text, entity jsonb) RETURNS jsonb
-        LANGUAGE sql IMMUTABLE SET search_path = public, pg_temp AS $$
-            SELECT entity || coalesce(jsonb_object_agg(name, '******'), '{}')
-            FROM unnest(CASE kind
+        CREATE FUNCTION gateway_secret_columns(kind text) RETURNS text[]
+        LANGUAGE sql IMMUTABLE AS $$
+            SELECT CASE kind
                 WHEN 'certificates' THEN ARRAY['key', 'key_alt']
                 WHEN 'keyauth_credentials' THEN ARRAY['key']
                 WHEN 'basicauth_credentials' THEN ARRAY['password']
                 WHEN 'jwt_secrets' THEN ARRAY['secret']
                 WHEN 'hmacauth_credentials' THEN ARRAY['secret']
-            END) AS secret (name)
+            END
+        $$
+    """)
+    op.execute("""
+        CREATE FUNCTION gateway_masked(entity jsonb, secret text[]) RETURNS jsonb
+        LANGUAGE sql IMMUTABLE AS $$
+            SELECT entity || coalesce(jsonb_object_agg(name, '******'), '{}')
+            FROM unnest(secret) AS name
             WHERE entity ->> name IS NOT NULL
         $$
     """)
-    op.execute(_LOG_CHANGES.format(audit=_AUDIT))
+    op.execute("""
+        CREATE FUNCTION gateway_changed(earlier jsonb, later jsonb) RETURNS text[]
+        LANGUAGE sql IMMUTABLE STRICT AS $$
+            SELECT coalesce(array_agg(name), '{}')
+            FROM jsonb_each(later) AS field (name, value)
+            WHERE earlier -> name IS DISTINCT FROM value
+        $$
+    """)
 
 
 _LOG_CHANGES = """
@@ -249,6 +275,7 @@ _LOG_CHANGES = """
     DECLARE
         taken bigint;
         actor jsonb;
+        secret text[];
     BEGIN
         IF NOT EXISTS (SELECT 1 FROM changed) THEN
             RETURN NULL;
@@ -273,44 +300,40 @@ _LOG_CHANGES = """
 """
 
 
-def _note(operation: str, id_: str, before: str, after: str, source: str) -> str:
-    """Return the statement that notes what a trigger saw; on the whole, for each transaction."""
+_AUDIT = """
+        actor := nullif(current_setting('gateway.actor', true), '')::jsonb;
+        secret := gateway_secret_columns(TG_TABLE_NAME);
+"""
+
+
+def _note(operation: str, seen: str) -> str:
+    """Return the statement that keeps what a trigger saw: id, earlier and later row."""
+    # OFFSET 0 keeps the rows from being turned into JSON anew at each mention.
     return f"""
-        INSERT INTO audit AS noted (
-            version, kind, entity_id, operation, token, address, request_id, before, after
-        )
-        SELECT
-            taken, TG_TABLE_NAME, {id_}, {operation},
-            actor ->> 'token', actor ->> 'address', actor ->> 'request_id',
-            gateway_masked(TG_TABLE_NAME, {before}), gateway_masked(TG_TABLE_NAME, {after})
-        FROM {source}
-        ON CONFLICT (version, kind, entity_id) DO UPDATE SET
-            operation = CASE
-                WHEN excluded.operation = 'delete' THEN 'delete'
-                WHEN noted.operation = 'create' THEN 'create'
-                ELSE 'update'
-            END,
-            after = excluded.after;
+        IF TG_OP = '{operation}' THEN
+            INSERT INTO audit (
+                version, kind, entity_id, operation, token, address, request_id,
+                changed, before, after
+            )
+            SELECT
+                taken, TG_TABLE_NAME, id,
+                CASE
+                    WHEN earlier IS NULL THEN 'create'
+                    WHEN later IS NULL THEN 'delete'
+                    ELSE 'update'
+                END,
+                actor ->> 'token', actor ->> 'address', actor ->> 'request_id',
+                gateway_changed(earlier, later),
+                CASE WHEN secret IS NULL THEN earlier ELSE gateway_masked(earlier, secret) END,
+                CASE WHEN secret IS NULL THEN later ELSE gateway_masked(later, secret) END
+            FROM ({seen} OFFSET 0) AS seen (id, earlier, later);
+        END IF;
     """  # noqa: S608 - fixed texts
 
 
-_NOTHING = "NULL::jsonb"
-_AUDIT = f"""
-        actor := nullif(current_setting('gateway.actor', true), '')::jsonb;
-        IF TG_OP = 'INSERT' THEN
-            {_note("'create'", "id", _NOTHING, "to_jsonb(changed)", "changed")}
-        ELSIF TG_OP = 'DELETE' THEN
-            {_note("'delete'", "id", "to_jsonb(changed)", _NOTHING, "changed")}
-        ELSE
-            {
-    _note(
-        "CASE WHEN before.id IS NULL THEN 'create' WHEN changed.id IS NULL THEN 'delete' "
-        "ELSE 'update' END",
-        "coalesce(changed.id, before.id)",
-        "CASE WHEN before.id IS NOT NULL THEN to_jsonb(before) END",
-        "CASE WHEN changed.id IS NOT NULL THEN to_jsonb(changed) END",
-        "before FULL JOIN changed ON before.id = changed.id",
-    )
-}
-        END IF;
-"""
+_AUDIT += _note("INSERT", "SELECT id, NULL::jsonb, to_jsonb(changed) FROM changed")
+_AUDIT += _note("DELETE", "SELECT id, to_jsonb(changed), NULL::jsonb FROM changed")
+_AUDIT += _note(
+    "UPDATE",
+    "SELECT id, to_jsonb(before), to_jsonb(changed) FROM before FULL JOIN changed USING (id)",
+)

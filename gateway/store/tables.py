@@ -240,15 +240,19 @@ audit = Table(
     Column("address", Text),
     Column("request_id", Text),
     Column("db_role", Text, nullable=False, server_default=text("SESSION_USER")),
+    Column("changed", ARRAY(Text())),
     Column("before", JSONB),
     Column("after", JSONB),
-    UniqueConstraint("version", "kind", "entity_id"),
-    Index(None, "occurred_at"),
-    Index(None, "entity_id", "id"),
+    *(
+        Index(f"audit_{column}_occurred_at_idx", column, "occurred_at")
+        for column in ("kind", "entity_id", "operation", "token", "address")
+    ),
+    *(Index(f"audit_{column}_idx", column) for column in ("version", "request_id", "occurred_at")),
 )
 """Who changed what: written by the triggers of the entity tables, secrets as asterisks.
 
-Their ids are in the order of commits. ``version`` is null for changes that are no configuration.
+``version`` is null for changes that are no configuration. ``changed`` has, for an update, the names
+of the columns that differ, secret ones among them.
 ``token`` is the name of the one used, ``address`` the client's; all three of the request are null
 for SQL by hand, of which ``db_role`` tells.
 """
