@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import errno
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Protocol
@@ -21,7 +22,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from gateway.accept_queue import HANDSHAKE_S, accept_waiting, turn_away_newcomers
-from gateway.app_connection import AppConnection, AppLimits
+from gateway.app_connection import AppConnection, AppLimits, TlsArrival
 from gateway.settings import environment_variable, option_name
 
 log = structlog.get_logger(__name__)
@@ -111,9 +112,13 @@ class Listener:
         *,
         drain_s: float,
         backlog: int,
+        tls: ssl.SSLContext | None = None,
     ) -> Listener:
-        """Make a listener that serves a Starlette app."""
-        config = _config(app, partial(AppConnection, limits), drain_s, backlog)
+        """Make a listener that serves a Starlette app, over TLS if it is given a context."""
+        connection = (
+            partial(AppConnection, limits) if tls is None else partial(TlsArrival, limits, tls)
+        )
+        config = _config(app, connection, drain_s, backlog)
         return cls(name, listening, config, drain_s)
 
     @classmethod

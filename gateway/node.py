@@ -16,6 +16,7 @@ import sys
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from socket import socket
+from ssl import SSLContext
 from typing import Any
 from uuid import uuid4
 
@@ -23,7 +24,9 @@ import structlog
 from starlette.applications import Starlette
 
 from gateway.access_log import WriterCounts
+from gateway.admin.access.rules import exposed_hosts
 from gateway.admin.app import create_app as create_admin_app
+from gateway.admin.tls import admin_tls_context
 from gateway.app_connection import AppLimits
 from gateway.heartbeat import Pulse, Registry
 from gateway.hybrid.certificates import PairError
@@ -44,6 +47,7 @@ from gateway.snapshot.disk import CopiedSource, DiskCopy, DiskCopyError
 from gateway.status.app import create_app as create_status_app
 from gateway.status.facts import BadEntity, ConnectionCounts, NodeIdentity
 from gateway.store import migrate
+from gateway.store.admin_tokens import AdminTokens
 from gateway.store.errors import StoreError, StoreUnavailable
 from gateway.store.replica import ReplicaSource
 from gateway.store.store import Store
@@ -53,6 +57,7 @@ from gateway.sync.source import Source
 from gateway.sync.status import SyncStatus
 
 _PROXY_LISTENERS = ("proxy", "proxy_tls")
+_ADMIN_LISTENERS = ("admin", "admin_tls")
 _OTHER_BACKLOG = 128
 _FAREWELL_S = 1.0
 """How long a stopping node tries to take itself out of the cluster's list."""
@@ -119,9 +124,11 @@ class Node:
         )
         self.applier = SnapshotApplier(self.proxy.use, settings.router_flavor)
         self.store = Store(settings)
+        self._admin_tokens = AdminTokens(self.store)
         strategy = create_strategy(settings)
         self._link = strategy.link if isinstance(strategy, HybridStrategy) else None
         self._control_plane = self._make_control_plane()
+        self._admin_tls = self._make_admin_tls()
         self.disk_copy = DiskCopy.of(settings)
         self._source = self._make_source(strategy.source)
         applier = self._control_plane.hub if self._control_plane else self.applier
@@ -258,6 +265,15 @@ class Node:
             return None
         return ControlPlane(self.settings, self.store, self._sync_now)
 
+    def _make_admin_tls(self) -> SSLContext | None:
+        """Return what the Admin API needs for TLS, if it has such a listener.
+
+        Raises SettingError.
+        """
+        if "admin_tls" not in self.settings.listener_names():
+            return None
+        return admin_tls_context(self.settings)
+
     def _make_source(self, brought: Source | None) -> Source:
         """Return where versions come from: the database, or what the strategy has brought."""
         source = brought or ReplicaSource.of(self.settings, lambda: self.sync.applied)
@@ -313,6 +329,7 @@ class Node:
         try:
             if self._link is None:
                 await self._open_store()
+                await self._check_access()
             await self._pulse.join()  # before the load: who waits for the cluster must know of us
             await self._sync_loop.first_load()
         except StoreError as error:
@@ -335,6 +352,18 @@ class Node:
             raise StoreUnavailable(f"{named('database_url')}: {problem}") from None
         if found.state is not migrate.SchemaState.UP_TO_DATE:
             raise StartError(found.message)
+
+    async def _check_access(self) -> None:
+        """Refuse to let everybody in by mistake. While the database is away, nobody gets in."""
+        exposed, tokens_exist = exposed_hosts(self.settings), await self._admin_tokens.exist()
+        if exposed and self.settings.admin_open:
+            log.warning("whoever reaches the Admin API may change everything", listening=exposed)
+        elif exposed and not tokens_exist:
+            raise StartError(
+                f"the Admin API would listen on {' and '.join(exposed)} with no token to ask for: "
+                "make one with `gateway admin token create NAME --role admin`, or let everybody "
+                f"in with {named('admin_open')}"
+            )
 
     async def _load_from_disk(self, problem: StoreError) -> None:
         """Start from the disk copy, as there is a problem with where versions come from."""
@@ -361,8 +390,7 @@ class Node:
     def _make_listeners(self) -> list[Listener]:
         """Return the HTTP listeners of this role, the status listener first."""
         listeners = [self._make_status_listener()]
-        if "admin" in self._sockets:
-            listeners.append(self._make_admin_listener())
+        listeners += self._make_admin_listeners()
         self._proxy_listeners = [
             self._make_proxy_listener(name) for name in _PROXY_LISTENERS if name in self._sockets
         ]
@@ -375,14 +403,29 @@ class Node:
         )
         return self._make_app_listener("status", create_status_app(self, exposition), 1)
 
-    def _make_admin_listener(self) -> Listener:
-        app = create_admin_app(self.store, self)
-        return self._make_app_listener("admin", app, self.settings.shutdown_timeout_s)
+    def _make_admin_listeners(self) -> list[Listener]:
+        """Return the listeners of the Admin API, none on a data plane; they share one app."""
+        names = [name for name in _ADMIN_LISTENERS if name in self._sockets]
+        if not names:
+            return []
+        app = create_admin_app(self.store, self, self._admin_tokens)
+        drain_s = self.settings.shutdown_timeout_s
+        return [self._make_app_listener(name, app, drain_s) for name in names]
 
     def _make_app_listener(self, name: str, app: Starlette, drain_s: float) -> Listener:
-        limits = AppLimits(self.settings.header_limit_bytes, self.settings.header_timeout_s)
+        settings = self.settings
         return Listener.of_app(
-            name, self._sockets[name], app, limits, drain_s=drain_s, backlog=_OTHER_BACKLOG
+            name,
+            self._sockets[name],
+            app,
+            AppLimits(
+                settings.header_limit_bytes,
+                settings.header_timeout_s,
+                settings.admin_max_connections,
+            ),
+            drain_s=drain_s,
+            backlog=_OTHER_BACKLOG,
+            tls=self._admin_tls if name == "admin_tls" else None,
         )
 
     def _make_proxy_listener(self, name: str) -> Listener:

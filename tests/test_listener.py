@@ -391,7 +391,7 @@ async def test_a_listener_of_an_app():
         "status",
         opened,
         Starlette(routes=[Route("/hello", hello)]),
-        AppLimits(8192, 5),
+        AppLimits(8192, 5, 10),
         drain_s=1,
         backlog=8,
     )

@@ -45,7 +45,7 @@ async def connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWri
 async def get(address: str, path: str) -> str:
     """Return the status line of an answer."""
     reader, writer = await connect(address)
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     answer = await reader.read()
     writer.close()
     return answer.decode().splitlines()[0]

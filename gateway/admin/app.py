@@ -10,6 +10,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway import KONG_ADMIN_API_VERSION, __version__
+from gateway.admin.access.browsers import Browsers
+from gateway.admin.access.doorkeeper import Doorkeeper
+from gateway.admin.access.login import Login
 from gateway.admin.barrier import Barrier
 from gateway.admin.certificates import CaCertificateRows, CertificateRows
 from gateway.admin.clustering import ClusteringResource
@@ -29,12 +32,16 @@ from gateway.entities.target import TARGETS
 from gateway.heartbeat import alive_for_s
 from gateway.settings import Compat
 from gateway.status.facts import NodeFacts
+from gateway.store.admin_tokens import AdminTokens
 from gateway.store.data_planes import DataPlaneTable
 from gateway.store.store import Store
 
 
-def create_app(store: Store, node: NodeFacts) -> Starlette:
-    """Return the app; it writes through ``store`` and tells what ``node`` knows."""
+def create_app(store: Store, node: NodeFacts, tokens: AdminTokens | None = None) -> Starlette:
+    """Return the app; it writes through ``store`` and tells what ``node`` knows.
+
+    ``tokens`` are those of the store, given by who has looked at them before. Raises SettingError.
+    """
     barrier = Barrier(store, alive_for_s(node.settings), node.sync.in_touch_s)
     paths = _entity_paths(store, node.settings.admin_body_limit_bytes)
     paths |= NodeResource(store, node).paths()
@@ -42,12 +49,15 @@ def create_app(store: Store, node: NodeFacts) -> Starlette:
     paths |= SchemaResource(node.settings.admin_body_limit_bytes).paths()
     paths |= OpenApiResource(paths).paths()
     paths |= _list_of(paths)
+    browsers = Browsers(node.settings)
+    doorkeeper = Doorkeeper(tokens or AdminTokens(store), browsers, node.settings)
     app = Starlette(
         routes=_routes(paths, node.settings.admin_timeout_s, barrier),
         middleware=[
-            _common_headers(node.settings.compat),
+            _common_headers(node.settings.compat, browsers),
             Middleware(Introduction),
             Middleware(SettledPath),
+            Middleware(Login, doorkeeper=doorkeeper, timeout_s=node.settings.admin_timeout_s),
         ],
         exception_handlers={HTTPException: _unknown_path},
     )
@@ -98,12 +108,14 @@ def _by_segment(path: str) -> list[str]:
     return path.split("/")
 
 
-def _common_headers(compat: Compat) -> Middleware:
+def _common_headers(compat: Compat, browsers: Browsers) -> Middleware:
     if compat is Compat.KONG:
         server, latency_header = f"kong/{KONG_ADMIN_API_VERSION}", "X-Kong-Admin-Latency"
     else:
         server, latency_header = f"gateway/{__version__}", "X-Gateway-Admin-Latency"
-    return Middleware(CommonHeaders, server=server, latency_header=latency_header)
+    return Middleware(
+        CommonHeaders, server=server, latency_header=latency_header, browsers=browsers
+    )
 
 
 async def _unknown_path(_request: Request, _error: Exception) -> Response:

@@ -9,6 +9,7 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.admin.access.browsers import Browsers
 from gateway.admin.actor import ACTOR
 from gateway.admin.errors import answer, plain
 from gateway.store.actor import Actor
@@ -75,22 +76,23 @@ class Introduction:
 class CommonHeaders:
     """Adds to each answer who gave it, how long that took, and that browsers may read it."""
 
-    def __init__(self, app: ASGIApp, server: str, latency_header: str) -> None:
+    def __init__(self, app: ASGIApp, server: str, latency_header: str, browsers: Browsers) -> None:
         self._app = app
         self._server = server
         self._latency_header = latency_header
+        self._browsers = browsers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and add the headers to its answer."""
         started = time.monotonic()
-        origin = Headers(scope=scope).get("origin", "*") if scope["type"] == "http" else "*"
+        asking = Headers(scope=scope).get("origin") if scope["type"] == "http" else None
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["Server"] = self._server
                 headers[self._latency_header] = str(round((time.monotonic() - started) * 1000))
-                headers["Access-Control-Allow-Origin"] = origin
+                headers["Access-Control-Allow-Origin"] = self._browsers.allowed_origin(asking)
                 headers["Access-Control-Allow-Credentials"] = "true"
             await send(message)
 

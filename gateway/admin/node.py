@@ -95,7 +95,9 @@ def configuration(settings: NodeSettings) -> dict[str, Any]:
         "proxy_listeners": [
             _listener(settings, name) for name in ("proxy", "proxy_tls") if name in names
         ],
-        "admin_listeners": [_listener(settings, "admin")],
+        "admin_listeners": [
+            _listener(settings, name) for name in ("admin", "admin_tls") if name in names
+        ],
         "status_listeners": [_listener(settings, "status")],
         "stream_listeners": [],
         "database": "postgres",
@@ -108,7 +110,7 @@ def _listener(settings: NodeSettings, name: str) -> dict[str, Any]:
         "listener": f"{host}:{port}",
         "ip": host,
         "port": port,
-        "ssl": name == "proxy_tls",
+        "ssl": name.endswith("_tls"),
         "http2": False,
     }
 

@@ -76,7 +76,7 @@ async def client(store: Store, node: StandingNode) -> AsyncIterator[httpx.AsyncC
 
 def client_of(store: Store, node: StandingNode) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(create_app(store, node))
-    return httpx.AsyncClient(transport=transport, base_url="http://admin", timeout=30)
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=30)
 
 
 async def created(client: httpx.AsyncClient, path: str, **fields: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ MEMORY_LIMIT_BYTES = 40 * MEGABYTE
 Talk = Callable[..., Awaitable[None]]
 
 LISTENERS = ("proxy", "admin", "status")
-GOOD_HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n"
+GOOD_HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 
 
 def random_bytes() -> Iterator[bytes]:
@@ -49,10 +49,10 @@ RUBBISH = [
     b"\n" * 1000,
     b"GET\r\n\r\n",
     b"GET / HTTP/9.9\r\n\r\n",
-    b"GET http://[::1 HTTP/1.1\r\nHost: a\r\n\r\n",
-    b"GET /\xff\xfe HTTP/1.1\r\nHost: a\r\n\r\n",
-    b"GET /%ff%00%zz HTTP/1.1\r\nHost: a\r\n\r\n",
-    b"GET //a.test:99999/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET http://[::1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /%ff%00%zz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET //a.test:99999/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
     GOOD_HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
     GOOD_HEAD + b"Content-Length: -1\r\n\r\n",
     GOOD_HEAD + b"Content-Length: 99999999999999999999999\r\n\r\n",
@@ -61,7 +61,7 @@ RUBBISH = [
     GOOD_HEAD + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x00\x01\x02",
     GOOD_HEAD + b": no name\r\n\r\n",
     GOOD_HEAD + b"folded: a\r\n b\r\n\r\n",
-    b"POST /services HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    b"POST /services HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     b"Content-Length: 1000\r\n\r\n{",
 ]
 
@@ -85,19 +85,19 @@ def endless_request_line() -> Iterator[bytes]:
 
 
 def endless_chunk_extension() -> Iterator[bytes]:
-    yield b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;"
+    yield b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5;"
     while True:
         yield b"x" * 1000
 
 
 def endless_trailers() -> Iterator[bytes]:
-    yield b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    yield b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
     while True:
         yield b"X-Endless: " + b"x" * 1000 + b"\r\n"
 
 
 def endless_json() -> Iterator[bytes]:
-    yield b"POST /services HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    yield b"POST /services HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     yield b"Transfer-Encoding: chunked\r\n\r\n"
     while True:
         yield b"3e8\r\n" + b"[" * 1000 + b"\r\n"
@@ -170,7 +170,7 @@ async def leave(_: asyncio.StreamReader, writer: asyncio.StreamWriter, words: by
 
 
 async def test_whoever_leaves_in_the_middle_leaves_nothing_behind(node: NodeProcess) -> None:
-    request = b"POST /orders HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+    request = b"POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello"
     for length in range(0, len(request) + 1, 3):
         await on_all_listeners(node, leave, request[:length])
     await check_that_it_is_well(node)
