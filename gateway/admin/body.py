@@ -22,6 +22,10 @@ It is parsed, validated, stored, read back and answered, all in one piece.
 """
 
 JSON = "application/json"
+YAML = ("application/yaml", "text/yaml")
+
+_TYPES = (JSON, FORM, MULTIPART)
+_FURTHER_TYPES = {"/config": YAML}
 
 
 def check_content_type(request: Request) -> None:
@@ -29,10 +33,12 @@ def check_content_type(request: Request) -> None:
     types = request.headers.getlist("content-type")
     if len(types) > 1:
         raise plain(400, "Multiple Content-Type headers not allowed")
-    if types and not types[0].startswith((JSON, FORM, MULTIPART)):
-        raise plain(415, f"Content-Type must be {JSON}, {FORM} or {MULTIPART}")
+    taken = _TYPES + _FURTHER_TYPES.get(request.scope["path"], ())
+    *first, last = taken
+    if types and not types[0].startswith(taken):
+        raise plain(415, f"Content-Type must be {', '.join(first)} or {last}")
     if not types and _announces_a_body(request):
-        raise plain(415, f"a body needs a Content-Type: {JSON}, {FORM} or {MULTIPART}")
+        raise plain(415, f"a body needs a Content-Type: {', '.join(first)} or {last}")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         message = "Content-Encoding must be absent: compressed bodies are not read"
         raise ApiError(415, {"message": message}, {"Accept-Encoding": "identity"})
