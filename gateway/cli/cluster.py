@@ -31,18 +31,33 @@ def status(
         str,
         typer.Option(metavar="URL", envvar="GATEWAY_ADMIN_URL", help="The Admin API of any node."),
     ] = "http://127.0.0.1:8001",
+    token: Annotated[
+        str,
+        typer.Option(
+            metavar="TOKEN",
+            envvar="GATEWAY_ADMIN_TOKEN",
+            help="A token of the Admin API, if it asks for one; other users of this machine see "
+            "options, but not variables.",
+        ),
+    ] = "",
 ) -> None:
     """Show every node: versions, lag, when it was last seen."""
-    cluster = _fetch(f"{admin_url.rstrip('/')}/cluster")
+    cluster = _fetch(f"{admin_url.rstrip('/')}/cluster", token)
     console = Console()
     if not console.is_terminal:
         console.width = FILE_WIDTH
     console.print(_table(cluster))
 
 
-def _fetch(url: str) -> dict[str, Any]:
+def _fetch(url: str, token: str) -> dict[str, Any]:
+    headers = {"Kong-Admin-Token": token} if token else {}
     try:
-        answer = httpx.get(url, timeout=TIMEOUT_S, trust_env=False)
+        answer = httpx.get(url, headers=headers, timeout=TIMEOUT_S, trust_env=False)
+        if answer.status_code == 401:
+            raise CommandError(
+                f"{url} asks for a token: {'this one does not count' if token else 'give one'} "
+                "(--token, GATEWAY_ADMIN_TOKEN)"
+            )
         document: dict[str, Any] = answer.raise_for_status().json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise CommandError(

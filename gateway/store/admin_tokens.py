@@ -165,8 +165,8 @@ _REVOKE = text("""
         WHERE token.id = before.id
         RETURNING token.id, to_jsonb(before) - 'hash' AS before, to_jsonb(token) - 'hash' AS after
     )
-    INSERT INTO audit (kind, entity_id, operation, before, after)
-    SELECT 'admin_tokens', id, 'update', before, after FROM revoked
+    INSERT INTO audit (kind, entity_id, operation, changed, before, after)
+    SELECT 'admin_tokens', id, 'update', ARRAY['revoked_at'], before, after FROM revoked
 """)
 
 _ALL = select(
