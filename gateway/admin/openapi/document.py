@@ -12,7 +12,7 @@ from gateway.admin.openapi.operation import Answer, Body, Header, Operation, Par
 
 Document = dict[str, Any]
 
-_INTRODUCTION = f"""\
+INTRODUCTION = f"""\
 Entities are written here, and the cluster is looked at. Any node takes any request.
 
 The API is that of Kong {KONG_ADMIN_API_VERSION}, and more. HEAD is answered wherever GET is,
@@ -46,7 +46,7 @@ def document(operations: Iterable[Operation]) -> Document:
         "info": {
             "title": "Gateway Admin API",
             "version": __version__,
-            "description": _INTRODUCTION,
+            "description": INTRODUCTION,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/", "description": "The node that answered."}],

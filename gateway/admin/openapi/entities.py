@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from gateway.admin.barrier import BEHIND_HEADER, PROPAGATION_HEADER, UNSEEN_HEADER
 from gateway.admin.openapi import examples
@@ -66,15 +65,12 @@ def schemas() -> dict[str, Schema]:
     found: dict[str, Schema] = {}
     for entity_type in ENTITIES.values():
         name = entity_type.model.__name__
-        doc, (given, answered) = _doc(entity_type), examples.of(entity_type)
-        found[f"{name}Fields"] = given_schema(entity_type) | _told(doc, given)
-        found[name] = answered_schema(entity_type) | _told(doc, answered)
+        doc = {"description": _doc(entity_type)}
+        _, example = examples.of(entity_type)
+        found[f"{name}Fields"] = given_schema(entity_type) | doc
+        found[name] = answered_schema(entity_type) | doc | {"examples": [example]}
         found[f"{name}Page"] = page_of(reference(name))
     return found
-
-
-def _told(doc: str, example: Any) -> Schema:
-    return {"description": doc, "examples": [example]}
 
 
 def chapters() -> Iterator[tuple[str, str]]:
@@ -356,14 +352,19 @@ def _written(entity_type: EntityType) -> Answer:
 
 def _body(entity_type: EntityType, given_by_url: frozenset[str] | set[str]) -> Body:
     """Return the body of a write of the whole entity, some fields of which the URL gives."""
+    schema = _fields(entity_type)
     required = [name for name in required_fields(entity_type) if name not in given_by_url]
-    fields = _changes(entity_type)
-    return replace(fields, schema={**fields.schema, "required": required}) if required else fields
+    given, _ = examples.of(entity_type)
+    example = {name: value for name, value in given.items() if name not in given_by_url}
+    return Body({**schema, "required": required} if required else schema, example)
 
 
 def _changes(entity_type: EntityType) -> Body:
-    fields = reference(f"{entity_type.model.__name__}Fields")
-    return Body(fields)
+    return Body(_fields(entity_type), {"tags": ["shop", "eu"]})
+
+
+def _fields(entity_type: EntityType) -> Schema:
+    return reference(f"{entity_type.model.__name__}Fields")
 
 
 def _doc(entity_type: EntityType) -> str:

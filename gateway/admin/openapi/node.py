@@ -278,4 +278,12 @@ def _of_documents() -> list[Operation]:
             summary="Return this description as OpenAPI 3.1",
             answers={200: Answer("The document.", open_record(openapi=TEXT, paths=OBJECT))},
         ),
+        Operation(
+            id="get_docs",
+            method="GET",
+            path="/docs",
+            about=DOCUMENTS,
+            summary="Return this description as a page to read",
+            answers={200: Answer("The page.", TEXT, media_type="text/html")},
+        ),
     ]

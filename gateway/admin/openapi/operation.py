@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gateway.admin.body import FORM, JSON, MULTIPART
+from gateway.admin.body import JSON
+from gateway.admin.form_body import FORM, MULTIPART
 from gateway.admin.openapi.json_schema import TEXT, Schema
 
 EVERY_TYPE = (JSON, FORM, MULTIPART)

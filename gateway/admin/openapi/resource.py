@@ -9,6 +9,7 @@ from functools import cached_property
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.admin.docs_page.page import CONTENT_SECURITY_POLICY, page
 from gateway.admin.openapi.document import described, document
 from gateway.admin.resource import Paths
 from gateway.admin.responses import MEDIA_TYPE
@@ -22,7 +23,7 @@ class OpenApiResource:
 
     def paths(self) -> Paths:
         """Return the handlers by path and method."""
-        return {"/openapi.json": {"GET": self.openapi}}
+        return {"/openapi.json": {"GET": self.openapi}, "/docs": {"GET": self.docs}}
 
     async def openapi(self, request: Request) -> Response:
         """Return the OpenAPI document."""
@@ -30,6 +31,17 @@ class OpenApiResource:
         body = await asyncio.to_thread(lambda: self._document)
         return Response(body, media_type=MEDIA_TYPE)
 
+    async def docs(self, request: Request) -> Response:
+        """Return the page."""
+        del request
+        body = await asyncio.to_thread(lambda: self._page)
+        headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
+        return Response(body, headers=headers, media_type="text/html")
+
     @cached_property
     def _document(self) -> bytes:
         return json.dumps(document(described(self._paths)), ensure_ascii=False).encode()
+
+    @cached_property
+    def _page(self) -> bytes:
+        return page(described(self._paths)).encode()

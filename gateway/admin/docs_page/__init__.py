@@ -1,0 +1,1 @@
+"""The page at ``/docs``: the Admin API for people, in one answer that asks no other host."""
