@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -15,6 +17,9 @@ from gateway.store.embedded import EmbeddedPostgres
 from gateway.store.store import Store
 
 from .postgres import temporary_postgres
+
+sys.path.append(str(Path(__file__).parent / "plugins" / "installed"))
+"""As a `site-packages` with plugins: entities can name them."""
 
 TEMPLATE = "template_migrated"
 _numbers = itertools.count(1)

@@ -100,7 +100,7 @@ class EntityField:
         """Return a validated value as the store keeps it."""
         if self.kind is FieldKind.EXPIRY:
             return datetime.now(UTC) + timedelta(seconds=value) if value else None
-        return _stored(value)
+        return _as_json(_stored(value)) if self.kind is FieldKind.JSON else _stored(value)
 
     def to_api(self, value: Any) -> Any:
         """Return a row's value as the API writes it."""
@@ -151,6 +151,11 @@ class EntityType:
         """The references by field name."""
         return {f.name: f.references for f in self.fields.values() if f.references}
 
+    def model_of(self, given: Given) -> type[Entity]:
+        """Return the model for an entity with these fields, of those that a kind may have."""
+        del given
+        return self.model
+
     def expand(self, given: Given, operation: Operation) -> Given:
         """Return ``given`` with shorthands resolved and without what only the server may say.
 
@@ -176,7 +181,7 @@ class EntityType:
         tree: Tree = {}
         entity: Entity | None = None
         try:
-            entity = self.model.model_validate(given, context=fine)
+            entity = self.model_of(given).model_validate(given, context=fine)
         except ValidationError as error:
             tree = error_tree(error.errors(include_url=False))
         run_checks(self.checks, self._defaults(given) | fine, tree, operation)
@@ -195,14 +200,14 @@ class EntityType:
     def problem_with(self, name: str, value: Any) -> Any:
         """Return what is wrong with one field's value, ``None`` if nothing is."""
         try:
-            self.validate({name: value})
-        except SchemaViolationError as violation:
-            return violation.fields.get(name)
+            self.model.model_validate({name: value})
+        except ValidationError as error:
+            return error_tree(error.errors(include_url=False)).get(name)
         return None
 
     def merge(self, stored: Given, given: Given) -> Given:
         """Return ``stored`` (API form) with ``given`` over it, records merged field by field."""
-        return merge_records(self.model, stored, given)
+        return _merged(self.model_of(stored | given), stored, given)
 
     def _defaults(self, given: Given) -> Given:
         return {f.name: f.default for f in self.fields.values() if f.name not in given}
@@ -249,11 +254,26 @@ def _stored(value: Any) -> Any:
             return value
 
 
-def merge_records(model: type[BaseModel], stored: Given, given: Given) -> Given:
+def _as_json(value: Any) -> Any:
+    """Return a value as JSON has it, in the spelling that it is read from."""
+    match value:
+        case UUID():
+            return str(value)
+        case datetime():
+            return whole(round(value.timestamp(), 3))
+        case list():
+            return [_as_json(item) for item in value]
+        case dict():
+            return {name: _as_json(below) for name, below in value.items()}
+        case _:
+            return value
+
+
+def _merged(model: type[BaseModel], stored: Given, given: Given) -> Given:
     """Return ``stored`` with ``given`` over it, those fields that are records merged likewise."""
     merged = stored | given
     for name in stored.keys() & given.keys() & model.model_fields.keys():
         below = _record(bare(model.model_fields[name].annotation))
         if below and isinstance(stored[name], Mapping) and isinstance(given[name], Mapping):
-            merged[name] = merge_records(below, stored[name], given[name])
+            merged[name] = _merged(below, stored[name], given[name])
     return merged

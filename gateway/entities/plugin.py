@@ -1,32 +1,24 @@
 """Plugin: one use of a plugin, its scope and configuration. Sheet: entities.md, 3.6.
 
-What may stand in ``config`` is the business of the plugin that ``name`` names.
+What may stand in an entity is also the business of the plugin that ``name`` names: each has a model
+of its own, with the plugin's ``Config``.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, create_model
+from pydantic.fields import FieldInfo
 
 from gateway.entities.consumer import OF_CONSUMER
-from gateway.entities.entity import (
-    Entity,
-    ForeignKey,
-    Given,
-    Operation,
-    Reference,
-    Unique,
-    UpdatedEntity,
-)
-from gateway.entities.entity_type import EntityType, merge_records
-from gateway.entities.errors import REQUIRED, SchemaViolationError, Tree, error_tree
-from gateway.entities.rules import AtLeast, Unrepeated
+from gateway.entities.entity import Entity, ForeignKey, Given, Reference, Unique, UpdatedEntity
+from gateway.entities.entity_type import EntityType
+from gateway.entities.errors import SchemaViolationError, violation
+from gateway.entities.rules import AtLeast, OneOf, Rule, Satisfies, Unrepeated
 from gateway.entities.types import Protocol, Text, Utf8Name
-from gateway.plugins import registry
-
-SCOPES = ("route", "service", "consumer")
-"""What a plugin can be limited to; without any of them it is for all requests."""
+from gateway.plugins import contract, registry
 
 
 class PluginUse(UpdatedEntity):
@@ -55,61 +47,58 @@ class PluginUse(UpdatedEntity):
 
 
 class PluginType(EntityType):
-    """The kind of entity whose ``config`` is declared by a plugin."""
+    """The kind of entity that has a model for each plugin."""
 
-    def validate(self, given: Given, operation: Operation = "create") -> Entity:
-        """Return the entity with its ``config`` filled in; that of an unknown plugin is refused."""
-        tree: Tree = {}
-        if "name" in given:
-            plugin = registry.present().get(str(given["name"]))
-            if plugin is None:
-                tree = {"name": _not_present(given["name"])}
-            else:
-                tree = _scope_problems(plugin, given)
-                given, config_tree = _configured(plugin, given)
-                tree |= config_tree
-        try:
-            entity = super().validate(given, operation)
-        except SchemaViolationError as error:
-            raise SchemaViolationError(error.fields | tree) from None
-        if tree:
-            raise SchemaViolationError(tree)
-        return entity
+    def model_of(self, given: Given) -> type[Entity]:
+        """Return the model for the plugin that is named.
 
-    def merge(self, stored: Given, given: Given) -> Given:
-        """Return ``stored`` with ``given`` over it, the config merged as its plugin declares it."""
-        merged = super().merge(stored, given)
-        plugin = registry.present().get(str(merged.get("name")))
-        before, changes = stored.get("config"), given.get("config")
-        if plugin is not None and isinstance(before, dict) and isinstance(changes, dict):
-            merged["config"] = merge_records(plugin.Config, before, changes)
-        return merged
+        Raises SchemaViolationError for one that is not present: nothing else can be judged then.
+        """
+        name = given.get("name")
+        if isinstance(name, str) and name in registry.present():
+            return _model_of(name)
+        raise SchemaViolationError({"name": self.problem_with("name", name) or _not_present(name)})
 
 
 def _not_present(name: Any) -> str:
-    if not isinstance(name, str):
-        return REQUIRED if name is None else "expected a string"
     present = ", ".join(sorted(registry.present())) or "none"
     return f"plugin '{name}' not enabled; plugins present on this node: {present}"
 
 
-def _scope_problems(plugin: registry.Plugin, given: Given) -> Tree:
-    return {
-        scope: "value must be null"
-        for scope in SCOPES
-        if scope not in plugin.scopes and given.get(scope) is not None
+@cache
+def _model_of(name: str) -> type[PluginUse]:
+    """Return what a use of this plugin may be: with its config, for its protocols and scopes."""
+    plugin, declared = registry.present()[name], PluginUse.model_fields
+    every_protocol: list[str] = declared["protocols"].default
+    protocols = [name for name in every_protocol if name in plugin.protocols]
+    config = Field(
+        default_factory=dict, validate_default=True, description=declared["config"].description
+    )
+    fields: dict[str, Any] = {
+        "config": (plugin.Config, config),
+        "protocols": _narrowed(
+            declared["protocols"],
+            list[Annotated[Text, OneOf(*plugin.protocols)]],
+            default=protocols or list(plugin.protocols),
+        ),
     }
+    for scope in contract.SCOPES.difference(plugin.scopes):
+        fields[scope] = _narrowed(
+            declared[scope], declared[scope].annotation, Satisfies(_must_be_null), default=None
+        )
+    return create_model(plugin.__name__, __base__=PluginUse, **fields)
 
 
-def _configured(plugin: registry.Plugin, given: Given) -> tuple[Given, Tree]:
-    """Return ``given`` with its config complete, and what is wrong with that."""
-    config = given.get("config")
-    try:
-        complete = plugin.Config.model_validate({} if config is None else config)
-    except ValidationError as error:
-        found = error_tree(error.errors(include_url=False))
-        return given | {"config": {}}, {"config": found or REQUIRED}
-    return given | {"config": complete.model_dump(mode="json")}, {}
+def _narrowed(field: FieldInfo, annotation: Any, *rules: Rule, **options: Any) -> Any:
+    """Return the declaration of a field that takes less than before."""
+    annotated = Annotated[annotation, *field.metadata, *rules]
+    return annotated, Field(description=field.description, **options)
+
+
+def _must_be_null(value: Any) -> Any:
+    if value is not None:
+        raise violation("value must be null")
+    return value
 
 
 PLUGINS = PluginType(

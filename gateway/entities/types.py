@@ -133,9 +133,8 @@ Tag = Annotated[
     ),
 ]
 Tags = Annotated[list[Tag], Unrepeated()]
-Protocol = Annotated[
-    Text, OneOf("grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp")
-]
+PROTOCOLS = ("grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp")
+Protocol = Annotated[Text, OneOf(*PROTOCOLS)]
 HttpMethod = Annotated[Text, Matches(r"[A-Z]+")]
 HeaderName = Annotated[
     Text,

@@ -1,4 +1,4 @@
-"""What a plugin declares about itself.
+"""What a plugin declares about itself, and whether that will do.
 
 A plugin is a class like this, found by its entry point in the group ``gateway.plugins``::
 
@@ -8,15 +8,31 @@ A plugin is a class like this, found by its entry point in the group ``gateway.p
 
         class Config(Record):
             message: Text = Field(default="back soon", description="What callers are told.")
+            paths: list[Path] | None = Field(default=None, description="Which requests; null: all.")
+            password: Annotated[Text | None, Secret()] = Field(default=None, description="…")
+
+The fields of ``Config`` are of the types in `gateway.entities.types`, of plain ones, and of lists,
+maps and further `Record`s of these; rules from `gateway.entities.rules` stand in ``Annotated``.
+Admin API, schemas and documents follow from it.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
+from collections.abc import Collection, Iterator
+from datetime import datetime
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Literal, TypeGuard, Union, get_args, get_origin
+from uuid import UUID
 
 from gateway.entities.entity import Record
+from gateway.entities.types import PROTOCOLS
 
 HTTP_PROTOCOLS = ("grpc", "grpcs", "http", "https")
+SCOPES = frozenset({"route", "service", "consumer"})
+
+_NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
+_PLAIN = frozenset({str, int, float, bool, UUID, datetime, NoneType, Any})
 
 
 class Plugin:
@@ -29,8 +45,76 @@ class Plugin:
     name: ClassVar[str]
     priority: ClassVar[int]
     version: ClassVar[str] = "1.0.0"
-    scopes: ClassVar[frozenset[str]] = frozenset({"route", "service", "consumer"})
-    protocols: ClassVar[tuple[str, ...]] = HTTP_PROTOCOLS
+    scopes: ClassVar[Collection[str]] = SCOPES
+    protocols: ClassVar[Collection[str]] = HTTP_PROTOCOLS
 
     class Config(Record):
         """A plugin with nothing to set."""
+
+
+class ContractError(Exception):
+    """What was found is no plugin; the message says why."""
+
+
+def checked(found: object) -> type[Plugin]:
+    """Return what was found if it is a plugin. Raises ContractError with all that is wrong."""
+    if not (isinstance(found, type) and issubclass(found, Plugin)):
+        raise ContractError(f"{found!r} is no subclass of {__name__}.Plugin")
+    problems = [*_problems(found), *_problems_of_config(found.Config)]
+    if problems:
+        raise ContractError("; ".join(problems))
+    return found
+
+
+def _problems(plugin: type[Plugin]) -> Iterator[str]:
+    name, priority = getattr(plugin, "name", None), getattr(plugin, "priority", None)
+    if not (isinstance(name, str) and _NAME.fullmatch(name)):
+        yield f"name must be small letters and digits with '-' or '_' between, not {name!r}"
+    if type(priority) is not int:
+        yield f"priority must be an integer, not {priority!r}"
+    if not (isinstance(plugin.version, str) and plugin.version):
+        yield f"version must be a string, not {plugin.version!r}"
+    if not _is_some_of(plugin.scopes, SCOPES):
+        yield f"scopes must be some of {', '.join(sorted(SCOPES))}, not {plugin.scopes!r}"
+    if not (_is_some_of(plugin.protocols, PROTOCOLS) and plugin.protocols):
+        yield f"protocols must be some of {', '.join(PROTOCOLS)}, not {plugin.protocols!r}"
+
+
+def _is_some_of(given: object, choices: Collection[str]) -> bool:
+    if isinstance(given, str) or not isinstance(given, Collection):
+        return False
+    return all(member in choices for member in given)
+
+
+def _problems_of_config(config: object) -> Iterator[str]:
+    if not _is_record(config):
+        yield f"Config must be a subclass of {Record.__module__}.Record, not {config!r}"
+        return
+    for name, field in config.model_fields.items():
+        for part in _unwritable(field.annotation, (config,)):
+            yield f"Config.{name} cannot be written as JSON: {part!r}"
+
+
+def _unwritable(annotation: Any, within: tuple[Any, ...]) -> Iterator[Any]:
+    """Yield the parts of a type whose values JSON does not have; a record within itself is one."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        yield from _unwritable(arguments[0], within)
+    elif origin in (Union, UnionType, list) or (origin is dict and _is_text(arguments[0])):
+        for argument in arguments:
+            yield from _unwritable(argument, within)
+    elif _is_record(annotation) and annotation not in within:
+        for field in annotation.model_fields.values():
+            yield from _unwritable(field.annotation, (*within, annotation))
+    elif origin is not Literal and annotation not in _PLAIN:
+        yield annotation
+
+
+def _is_text(annotation: Any) -> bool:
+    return annotation is str or (
+        get_origin(annotation) is Annotated and _is_text(get_args(annotation)[0])
+    )
+
+
+def _is_record(annotation: Any) -> TypeGuard[type[Record]]:
+    return isinstance(annotation, type) and issubclass(annotation, Record)

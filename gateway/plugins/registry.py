@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import structlog
 
-if TYPE_CHECKING:  # a plugin's Config is made of what entities are made of
-    from gateway.plugins import contract
+# As a module: a plugin's Config is made of what entities are made of, and they ask for plugins.
+from gateway.plugins import contract
 
-    Plugin: TypeAlias = type[contract.Plugin]
+Plugin: TypeAlias = "type[contract.Plugin]"
 
 GROUP = "gateway.plugins"
 
@@ -21,15 +21,31 @@ _log = structlog.get_logger(__name__)
 
 @cache
 def present() -> Mapping[str, Plugin]:
-    """Return the plugins by name. One that cannot be imported is named in the log and left out."""
-    loaded = (_load(entry_point) for entry_point in entry_points(group=GROUP))
-    return {plugin.name: plugin for plugin in loaded if plugin is not None}
+    """Return the plugins by name, as they were when this was asked first."""
+    return found(entry_points(group=GROUP))
 
 
-def _load(entry_point: EntryPoint) -> Plugin | None:
-    try:
-        plugin: Plugin = entry_point.load()
-    except Exception as error:  # noqa: BLE001 - somebody else's code
-        _log.error("a plugin cannot be loaded", plugin=entry_point.name, error=repr(error))
-        return None
+def found(declared: Iterable[EntryPoint]) -> Mapping[str, Plugin]:
+    """Return the plugins that entry points lead to, by name.
+
+    One that cannot be imported, does not keep the contract, or has the name of one before it, is
+    told in the log and left out.
+    """
+    plugins: dict[str, Plugin] = {}
+    for entry_point in declared:
+        try:
+            plugin = _loaded(entry_point, plugins)
+        except Exception as error:  # noqa: BLE001 - somebody else's code
+            reason = str(error) if isinstance(error, contract.ContractError) else repr(error)
+            where = f"{entry_point.name} = {entry_point.value}"
+            _log.error("a plugin is left out", entry_point=where, reason=reason)
+        else:
+            plugins[plugin.name] = plugin
+    return plugins
+
+
+def _loaded(entry_point: EntryPoint, taken: Container[str]) -> Plugin:
+    plugin = contract.checked(entry_point.load())
+    if plugin.name in taken:
+        raise contract.ContractError(f"there is another plugin with the name {plugin.name!r}")
     return plugin

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.entities import ENTITIES, EntityType, FieldKind, SchemaViolationError
 from gateway.entities.certificate import CERTIFICATES
+from gateway.entities.password import hashed
 from gateway.entities.route import ROUTES
 from gateway.entities.service import SERVICES
 from gateway.entities.upstream import UPSTREAMS
@@ -48,6 +49,30 @@ WORDS = st.lists(NAMES, max_size=3) | st.none()
 CA = Authority()
 PAIR = CA.issue("a.example")
 RSA_PAIR = CA.issue("a.example", key=new_rsa_key())
+HASH = hashed("secret")
+CONFIGS = st.fixed_dictionaries(
+    {"unit": NAMES},
+    optional={
+        "minute": st.integers(0, 60) | st.none(),
+        "limits": st.lists(st.fixed_dictionaries({"requests": st.integers(0, 9)}), max_size=2),
+        "alarm": st.fixed_dictionaries({}, optional={"after_s": st.floats(0, 9), "url": NAMES}),
+        "by_path": st.dictionaries(NAMES.map("/{}".format), st.integers(0, 9), max_size=2),
+        "headers": st.dictionaries(NAMES, st.lists(NAMES), max_size=2) | st.none(),
+        "groups": WORDS,
+        "since": st.integers(1, 2_000_000_000),
+        "account": st.uuids().map(str),
+        "notes": st.dictionaries(NAMES, st.none() | NAMES | st.integers(0, 9), max_size=2),
+    },
+)
+
+
+def of_consumer(
+    needed: dict[str, Any] | None = None, optional: dict[str, Any] | None = None
+) -> st.SearchStrategy[dict[str, Any]]:
+    fields = {"consumer": st.just({"id": ID}), **(needed or {})}
+    return st.fixed_dictionaries(fields, optional=optional)
+
+
 VALID: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "certificates": st.fixed_dictionaries(
         {"cert": st.just(PAIR.cert_pem), "key": st.just(PAIR.key_pem)},
@@ -89,6 +114,26 @@ VALID: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         {"target": NAMES, "upstream": st.just({"id": ID})},
         optional={"weight": st.integers(0, 65535), "created_at": st.floats(1, 2e9)},
     ),
+    "consumers": st.fixed_dictionaries(
+        {"username": NAMES}, optional={"custom_id": NAMES | st.none(), "tags": WORDS}
+    ),
+    "keyauth_credentials": of_consumer(optional={"key": NAMES, "ttl": st.none() | st.just(0)}),
+    "basicauth_credentials": of_consumer({"username": NAMES, "password": st.just(HASH)}),
+    "jwt_secrets": of_consumer(
+        optional={"key": NAMES, "secret": NAMES, "algorithm": st.sampled_from(["HS256", "ES256"])}
+    ),
+    "hmacauth_credentials": of_consumer({"username": NAMES}, optional={"secret": NAMES}),
+    "acls": of_consumer({"group": NAMES}, optional={"tags": WORDS}),
+    "plugins": st.fixed_dictionaries(
+        {"name": st.just("quota"), "config": CONFIGS},
+        optional={
+            "instance_name": NAMES | st.none(),
+            "route": st.just({"id": ID}) | st.none(),
+            "consumer": st.just({"id": ID}) | st.none(),
+            "protocols": st.lists(st.sampled_from(["http", "tcp"]), min_size=1),
+            "enabled": st.booleans(),
+        },
+    ),
 }
 
 
@@ -98,8 +143,7 @@ VALID: dict[str, st.SearchStrategy[dict[str, Any]]] = {
 def test_what_the_api_writes_it_also_reads(entity_type: EntityType, data: st.DataObject):
     written = accepted(entity_type, data.draw(VALID[entity_type.table]))
     read = accepted(entity_type, json.loads(json.dumps(written)))
-    del written["updated_at"], read["updated_at"]
-    assert read == written
+    assert read | {"updated_at": 0} == written | {"updated_at": 0}
 
 
 def test_a_merge_goes_into_records_but_replaces_maps_and_lists():

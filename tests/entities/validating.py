@@ -13,7 +13,7 @@ def accepted(
     entity_type: EntityType, given: dict[str, Any], operation: Operation = "create"
 ) -> dict[str, Any]:
     """The given fields as the API would write the accepted entity."""
-    entity = entity_type.validate(entity_type.expand(given, operation))
+    entity = entity_type.validate(entity_type.expand(given, operation), operation)
     return entity_type.to_api(entity_type.to_row(entity))
 
 
