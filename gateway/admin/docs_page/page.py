@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from gateway import __version__
@@ -33,12 +33,12 @@ CONTENT_SECURITY_POLICY = (
 """Allows the page its own style and script, and nothing else."""
 
 
-def page(operations: Iterable[Operation]) -> str:
+def page(operations: Sequence[Operation]) -> str:
     """Return the page that tells of these operations."""
     by_chapter: dict[str, list[Operation]] = {}
     for operation in operations:
         by_chapter.setdefault(operation.about, []).append(operation)
-    told = [(name, doc) for name, doc in chapters() if name in by_chapter]
+    told = chapters(operations)
     body = element(
         "body",
         element(

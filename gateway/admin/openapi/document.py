@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gateway import KONG_ADMIN_API_VERSION, __version__
-from gateway.admin.openapi import entities, errors, node
+from gateway.admin.openapi import configuration, entities, errors, node
 from gateway.admin.openapi.json_schema import Schema
 from gateway.admin.openapi.operation import Answer, Body, Header, Operation, Parameter
 
@@ -21,6 +21,7 @@ forms whose names have dots and brackets: `service.id=…`, `paths[]=/a`.
 """
 
 _CHAPTERS = {
+    configuration.CONFIGURATION: "Everything at once, as one declarative file.",
     node.NODE: "The node that answers.",
     node.CLUSTER: "All nodes, and how far each has got.",
     node.SCHEMAS: "What entities and plugins are made of, in Kong's shape.",
@@ -30,11 +31,11 @@ _CHAPTERS = {
 
 def described(methods_by_path: Mapping[str, Iterable[str]]) -> list[Operation]:
     """Return what is told of the methods that there are."""
-    every = [*entities.operations(), *node.operations()]
+    every = [*entities.operations(), *configuration.operations(), *node.operations()]
     return [it for it in every if it.method in methods_by_path.get(it.path, ())]
 
 
-def document(operations: Iterable[Operation]) -> Document:
+def document(operations: Sequence[Operation]) -> Document:
     """Return the OpenAPI document that tells of these operations."""
     writer = _Writer()
     paths: Document = {}
@@ -51,20 +52,20 @@ def document(operations: Iterable[Operation]) -> Document:
         },
         "servers": [{"url": "/", "description": "The node that answered."}],
         "security": [{"Token": []}, {"Bearer": []}, {}],
-        "tags": [{"name": name, "description": doc} for name, doc in chapters()],
+        "tags": [{"name": name, "description": doc} for name, doc in chapters(operations)],
         "paths": dict(sorted(paths.items())),
         "components": {
             **writer.components,
             "securitySchemes": _SECURITY,
-            "schemas": {**entities.schemas(), **errors.SCHEMAS},
+            "schemas": {**entities.schemas(), **configuration.SCHEMAS, **errors.SCHEMAS},
         },
     }
 
 
-def chapters() -> Iterator[tuple[str, str]]:
-    """Yield what operations are about, with a sentence each."""
-    yield from entities.chapters()
-    yield from _CHAPTERS.items()
+def chapters(operations: Iterable[Operation]) -> list[tuple[str, str]]:
+    """Return what the operations are about, with a sentence each."""
+    used = {operation.about for operation in operations}
+    return [it for it in (*entities.chapters(), *_CHAPTERS.items()) if it[0] in used]
 
 
 _SECURITY = {
@@ -92,7 +93,7 @@ class _Writer:
             "summary": operation.summary,
             "responses": {
                 str(status): self._answer(answer)
-                for status, answer in sorted(operation.answers.items())
+                for status, answer in sorted({**errors.OF_ALL, **operation.answers}.items())
             },
         }
         if operation.doc:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from gateway.admin.barrier import BEHIND_HEADER, PROPAGATION_HEADER, UNSEEN_HEADER
 from gateway.admin.openapi import examples
-from gateway.admin.openapi.errors import BODY_ERRORS, CONFLICT, NOT_FOUND, REFUSED, UNAVAILABLE
+from gateway.admin.openapi.errors import CONFLICT, NOT_FOUND, OF_BODIES
 from gateway.admin.openapi.json_schema import (
     INTEGER,
     TEXT,
@@ -152,7 +152,7 @@ class _Kind:
             about=self.type.table,
             summary=f"List {what}{self.whose}",
             parameters=(*self.parents, *self.list_parameters),
-            answers=self._answers({200: self._page(), 400: REFUSED}),
+            answers=self._answers({200: self._page()}),
         )
 
     def create(self) -> Operation:
@@ -175,7 +175,7 @@ class _Kind:
             about=self.type.table,
             summary=f"Read {_a(self.type)}{self.whose}",
             parameters=self._key,
-            answers={200: _entity(self.type), 400: REFUSED, **_MISSING},
+            answers={200: _entity(self.type), **_MISSING},
         )
 
     def upsert(self) -> Operation:
@@ -214,7 +214,7 @@ class _Kind:
             summary=f"Delete {_a(self.type)}{self.whose}",
             doc="" if self.parents else "It is no error if it is not there.",
             parameters=(*self._key, *WAIT),
-            answers={204: Answer("It is gone.", headers=_WRITTEN), 400: REFUSED, **_MISSING},
+            answers={204: Answer("It is gone.", headers=_WRITTEN), **_MISSING},
         )
 
     # -- parts
@@ -232,8 +232,7 @@ class _Kind:
         return Answer("One page.", page)
 
     def _answers(self, answers: Mapping[int, Answer]) -> dict[int, Answer]:
-        missing = _MISSING if self.parents else {503: UNAVAILABLE}
-        return {**answers, **missing}
+        return {**answers, **_MISSING} if self.parents else {**answers}
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +292,7 @@ def _parent_operations(child: EntityType, parent: EntityType, field: str) -> Ite
         about=child.table,
         summary=f"Read {whose}",
         parameters=key,
-        answers={200: _entity(parent), 400: REFUSED, **_MISSING},
+        answers={200: _entity(parent), **_MISSING},
     )
     yield Operation(
         id=f"put{suffix}",
@@ -325,15 +324,15 @@ def _parent_operations(child: EntityType, parent: EntityType, field: str) -> Ite
         summary=f"Never deletes {whose}",
         doc="A parent is deleted by its own URL.",
         parameters=(*key, *WAIT),
-        answers={405: _NOT_HERE, 400: REFUSED, **_MISSING},
+        answers={405: _NOT_HERE, **_MISSING},
     )
 
 
 # -- parts
 
 _PATCH_DOC = "Absent fields stay as they are; null clears; records are merged field by field."
-_MISSING = {404: NOT_FOUND, 503: UNAVAILABLE}
-_WRITE_ERRORS = {409: CONFLICT, **BODY_ERRORS}
+_MISSING = {404: NOT_FOUND}
+_WRITE_ERRORS = {409: CONFLICT, **OF_BODIES}
 _NOT_HERE = Answer(
     "There is one, and it is not deleted here.",
     reference("Message"),

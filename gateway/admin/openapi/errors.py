@@ -65,7 +65,6 @@ SCHEMAS: dict[str, Schema] = {
 
 _MESSAGE, _VIOLATION = reference("Message"), reference("Violation")
 _EITHER = {"anyOf": [_VIOLATION, _MESSAGE]}
-_TRY_AGAIN = {"Retry-After": Header("Seconds after which to try again.", INTEGER, always=True)}
 
 REFUSED = Answer(
     "What was sent is refused.",
@@ -95,17 +94,44 @@ CONFLICT = Answer(
     },
     component="Conflict",
 )
-TOO_LARGE = Answer(
-    "The body is larger than the setting `admin_body_limit_bytes`.", _MESSAGE, component="TooLarge"
-)
-WRONG_TYPE = Answer("The Content-Type is none that is read.", _MESSAGE, component="WrongType")
-UNAVAILABLE = Answer(
-    "The database does not answer in time.",
+TOO_LARGE = Answer("The body is too large.", _MESSAGE, component="TooLarge")
+WRONG_TYPE = Answer(
+    "The body is of a type that is not read, or compressed.",
     _MESSAGE,
-    headers=_TRY_AGAIN,
-    example={"message": "the database is unavailable: connection refused"},
-    component="Unavailable",
+    headers={"Accept-Encoding": Header("With a compressed body: what is read.")},
+    component="WrongType",
 )
 
-BODY_ERRORS = {400: REFUSED, 413: TOO_LARGE, 415: WRONG_TYPE, 503: UNAVAILABLE}
+OF_BODIES = {413: TOO_LARGE, 415: WRONG_TYPE}
 """What may come of any body."""
+
+_AFTER_A_WHILE = {"Retry-After": Header("Seconds after which to try again.", INTEGER, always=True)}
+
+OF_ALL = {
+    400: REFUSED,
+    401: Answer(
+        "A token is missing, or of no use.",
+        _MESSAGE,
+        headers={"WWW-Authenticate": Header("How to show a token.", always=True)},
+        component="Unauthorized",
+    ),
+    403: Answer(
+        "The token's role may not do this, or a web page of another origin asks.",
+        _MESSAGE,
+        component="Forbidden",
+    ),
+    429: Answer(
+        "Too many logins from this address have failed, or the node is busy with another file.",
+        _MESSAGE,
+        headers=_AFTER_A_WHILE,
+        component="TooMany",
+    ),
+    503: Answer(
+        "The database does not answer in time.",
+        _MESSAGE,
+        headers=_AFTER_A_WHILE,
+        example={"message": "the database is unavailable: connection refused"},
+        component="Unavailable",
+    ),
+}
+"""What any operation may answer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gateway.admin.openapi.errors import BODY_ERRORS, NOT_FOUND, REFUSED, UNAVAILABLE
+from gateway.admin.openapi.errors import NOT_FOUND, OF_ALL, OF_BODIES
 from gateway.admin.openapi.json_schema import (
     BOOLEAN,
     INTEGER,
@@ -126,7 +126,9 @@ _DATA_PLANES_BY_ID = map_of(record(config_hash=TEXT, hostname=TEXT, ip=TEXT, las
 _FIELDS = list_of({**map_of(open_record(type=TEXT)), "minProperties": 1, "maxProperties": 1})
 _SCHEMA = open_record(fields=_FIELDS, entity_checks=list_of(OBJECT))
 
-_NOT_A_CONTROL_PLANE = replace(REFUSED, doc="The node is no control plane, or a parameter is bad.")
+_NOT_A_CONTROL_PLANE = replace(
+    OF_ALL[400], component="", doc="The node is no control plane, or a parameter is bad."
+)
 _VALID = Answer(
     "It would be accepted.",
     record(message=TEXT),
@@ -150,7 +152,7 @@ def _of_node() -> list[Operation]:
             path="/",
             about=NODE,
             summary="Say which node this is, what it speaks and how it is set",
-            answers={200: Answer("The node.", _ROOT), 503: UNAVAILABLE},
+            answers={200: Answer("The node.", _ROOT)},
         ),
         Operation(
             id="get_status",
@@ -158,7 +160,7 @@ def _of_node() -> list[Operation]:
             path="/status",
             about=NODE,
             summary="Say what the node serves from and what it is busy with",
-            answers={200: Answer("Its status.", _STATUS), 503: UNAVAILABLE},
+            answers={200: Answer("Its status.", _STATUS)},
         ),
     ]
 
@@ -171,7 +173,7 @@ def _of_cluster() -> list[Operation]:
             path="/cluster",
             about=CLUSTER,
             summary="Say which nodes there are and how far each has got",
-            answers={200: Answer("The cluster.", _CLUSTER), 503: UNAVAILABLE},
+            answers={200: Answer("The cluster.", _CLUSTER)},
         ),
         Operation(
             id="list_data_planes",
@@ -183,7 +185,6 @@ def _of_cluster() -> list[Operation]:
             answers={
                 200: Answer("One page.", _DATA_PLANES),
                 400: _NOT_A_CONTROL_PLANE,
-                503: UNAVAILABLE,
             },
         ),
         Operation(
@@ -196,7 +197,6 @@ def _of_cluster() -> list[Operation]:
             answers={
                 200: Answer("The data planes.", _DATA_PLANES_BY_ID, headers=_DEPRECATED),
                 400: _NOT_A_CONTROL_PLANE,
-                503: UNAVAILABLE,
             },
         ),
     ]
@@ -211,7 +211,7 @@ def _of_schemas() -> list[Operation]:
             about=SCHEMAS,
             summary="Return the schema of an entity in Kong's shape",
             parameters=(_ENTITY,),
-            answers={200: Answer("The schema.", _SCHEMA), 400: REFUSED, 404: NOT_FOUND},
+            answers={200: Answer("The schema.", _SCHEMA), 404: NOT_FOUND},
         ),
         Operation(
             id="validate",
@@ -223,7 +223,7 @@ def _of_schemas() -> list[Operation]:
             "What the query holds counts as well.",
             parameters=(_ENTITY,),
             body=Body(OBJECT, {"host": "orders.internal"}),
-            answers={200: _VALID, **BODY_ERRORS, 404: NOT_FOUND},
+            answers={200: _VALID, **OF_BODIES, 404: NOT_FOUND},
         ),
         Operation(
             id="get_plugin_schema",
@@ -232,7 +232,7 @@ def _of_schemas() -> list[Operation]:
             about=SCHEMAS,
             summary="Return the schema of a plugin in Kong's shape",
             parameters=(_PLUGIN,),
-            answers={200: Answer("The schema.", _SCHEMA), 400: REFUSED, 404: NOT_FOUND},
+            answers={200: Answer("The schema.", _SCHEMA), 404: NOT_FOUND},
         ),
         Operation(
             id="validate_plugin",
@@ -241,7 +241,7 @@ def _of_schemas() -> list[Operation]:
             about=SCHEMAS,
             summary="Say whether a plugin entity would be accepted",
             body=Body(reference("PluginUseFields"), {"name": "key-auth"}),
-            answers={200: _VALID, **BODY_ERRORS},
+            answers={200: _VALID, **OF_BODIES},
         ),
         Operation(
             id="get_plugin_config_schema",
@@ -253,7 +253,6 @@ def _of_schemas() -> list[Operation]:
             deprecated=True,
             answers={
                 200: Answer("The fields.", record(fields=_FIELDS)),
-                400: REFUSED,
                 404: NOT_FOUND,
             },
         ),
