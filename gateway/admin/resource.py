@@ -16,6 +16,7 @@ from gateway.admin.actor import actor_of
 from gateway.admin.body import read_fields
 from gateway.admin.endpoint import Handler
 from gateway.admin.errors import ApiError, method_not_allowed, missing_entity, not_found
+from gateway.admin.etag import Preconditions, etag_of
 from gateway.admin.query import (
     EVERY_TAG,
     TagFilter,
@@ -106,49 +107,54 @@ class Resource:
         entity = await validated(self._type, complete)
         async with self._store.write(actor_of(request)) as transaction:
             row = await self._rows.insert(transaction, entity)
-        return self._written(transaction, row, 201)
+        return _written(transaction, self._rows, row, 201)
 
     async def read(self, request: Request) -> Response:
         """Return one entity."""
-        key = self._key(request)
+        key, conditions = self._key(request), Preconditions.of(request)
         async with self._store.read() as transaction:
             scope = await self._scope(transaction, request)
             row = await self._rows.find(transaction, key, scope)
         if row is None:
             raise not_found()
-        return JsonResponse(self._rows.to_api(row))
+        return _read(self._rows, row, conditions)
 
     async def upsert(self, request: Request) -> Response:
         """Store the entity that the URL names, whether or not there is one."""
-        key = self._key(request)
+        key, conditions = self._key(request), Preconditions.of(request)
         given = await self._given(request)
         named = {key.field: str(key.value)} if key.field in self._type.fields else {}
         complete = self._type.expand(given | await self._implied(request) | named, "upsert")
         entity = await validated(self._type, complete)
         async with self._store.write(actor_of(request)) as transaction:
+            if conditions:
+                current = await self._rows.current(transaction, key)
+                conditions.check(current, self._type.singular)
             row = await self._rows.upsert(transaction, key, entity)
-        return self._written(transaction, row)
+        return _written(transaction, self._rows, row)
 
     async def patch(self, request: Request) -> Response:
         """Change some fields of an entity."""
-        key = self._key(request)
+        key, conditions = self._key(request), Preconditions.of(request)
         given = self._type.expand(await self._given(request), "update")
         async with self._store.write(actor_of(request)) as transaction:
             scope = await self._scope(transaction, request)
             stored = await self._rows.find(transaction, key, scope)
             if stored is None:
                 raise self._missing(key)
+            conditions.check(stored, self._type.singular)
             row = await self._rows.patch(transaction, stored, given)
-        return self._written(transaction, row)
+        return _written(transaction, self._rows, row)
 
     async def delete(self, request: Request) -> Response:
         """Remove an entity."""
-        key = self._key(request)
+        key, conditions = self._key(request), Preconditions.of(request)
         async with self._store.write(actor_of(request)) as transaction:
             scope = await self._scope(transaction, request)
             stored = await self._rows.find(transaction, key, scope)
             if stored is None and not self._MISSING_IS_DELETED:
                 raise not_found()
+            conditions.check(stored, self._type.singular)
             if stored is not None:
                 await self._rows.delete(transaction, stored)
         return Response(status_code=204, headers=version_header(transaction))
@@ -160,9 +166,6 @@ class Resource:
 
     async def _given(self, request: Request) -> Given:
         return await read_fields(request, self._type, self._body_limit_bytes)
-
-    def _written(self, transaction: WriteTransaction, row: Row, status: int = 200) -> Response:
-        return JsonResponse(self._rows.to_api(row), status, version_header(transaction))
 
     async def _page(
         self, request: Request, query: Mapping[str, str], found: list[Row], size: int
@@ -246,14 +249,16 @@ class ParentOf:
 
     async def read(self, request: Request) -> Response:
         """Return the parent."""
+        conditions = Preconditions.of(request)
         async with self._store.read() as transaction:
             parent = await self._parent(
                 transaction, await _named(transaction, self._link.child, request)
             )
-        return JsonResponse(self._rows.to_api(parent))
+        return _read(self._rows, parent, conditions)
 
     async def upsert(self, request: Request) -> Response:
         """Replace the parent, or create and link one."""
+        conditions = Preconditions.of(request)
         given = self._type.expand(await self._given(request), "upsert")
         async with self._store.read() as reading:
             await _named(reading, self._link.child, request)
@@ -261,23 +266,28 @@ class ParentOf:
         async with self._store.write(actor_of(request)) as transaction:
             child = await _named(transaction, self._link.child, request)
             linked = child[self._link.column]
+            if conditions:
+                current = linked and await self._rows.current(transaction, Key("id", linked))
+                conditions.check(current, self._type.singular)
             if linked is None:
                 parent = await self._rows.insert(transaction, entity)
                 link = {self._link.field: {"id": str(parent["id"])}}
                 await self._link.child.patch(transaction, child, link)
             else:
                 parent = await self._rows.upsert(transaction, Key("id", linked), entity)
-        return self._written(transaction, parent)
+        return _written(transaction, self._rows, parent)
 
     async def patch(self, request: Request) -> Response:
         """Change some fields of the parent."""
+        conditions = Preconditions.of(request)
         given = self._type.expand(await self._given(request), "update")
         async with self._store.write(actor_of(request)) as transaction:
             stored = await self._parent(
                 transaction, await _named(transaction, self._link.child, request)
             )
+            conditions.check(stored, self._type.singular)
             parent = await self._rows.patch(transaction, stored, given)
-        return self._written(transaction, parent)
+        return _written(transaction, self._rows, parent)
 
     async def refuse_to_delete(self, request: Request) -> Response:
         """Answer that a parent is not deleted through its child."""
@@ -297,9 +307,6 @@ class ParentOf:
     async def _given(self, request: Request) -> Given:
         return await read_fields(request, self._type, self._body_limit_bytes)
 
-    def _written(self, transaction: WriteTransaction, row: Row) -> Response:
-        return JsonResponse(self._rows.to_api(row), 200, version_header(transaction))
-
 
 async def _named(transaction: ReadTransaction, rows: Rows, request: Request) -> Row:
     """Return the one of these rows that the URL names. Raises an answer if there is none."""
@@ -308,6 +315,20 @@ async def _named(transaction: ReadTransaction, rows: Rows, request: Request) -> 
     if row is None:
         raise not_found()
     return row
+
+
+def _read(rows: Rows, row: Row, conditions: Preconditions) -> Response:
+    """Return the answer to a read, which is short for a reader who has it already."""
+    etag = etag_of(row)
+    if conditions.is_known(etag):
+        return Response(status_code=304, headers={"ETag": etag})
+    return JsonResponse(rows.to_api(row), headers={"ETag": etag})
+
+
+def _written(transaction: WriteTransaction, rows: Rows, row: Row, status: int = 200) -> Response:
+    """Return the answer to a finished write."""
+    headers = {"ETag": etag_of(row), **version_header(transaction)}
+    return JsonResponse(rows.to_api(row), status, headers)
 
 
 def version_header(transaction: WriteTransaction) -> dict[str, str]:

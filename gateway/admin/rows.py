@@ -63,6 +63,10 @@ class Rows:
         """Return the named row if it is one of those ``where`` selects."""
         return await transaction.find(self.table, {**where, key.field: key.value})
 
+    async def current(self, transaction: ReadTransaction, key: Key) -> Row | None:
+        """Return the row that an upsert would replace."""
+        return await self.find(transaction, key, {})
+
     async def find_many(
         self,
         transaction: ReadTransaction,
