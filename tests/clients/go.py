@@ -83,7 +83,13 @@ def compile_tests(package: Path, into: Path, cache: Path, *options: str) -> GoTe
     """Compile the tests of a package; fails with what the compiler says."""
     assert GO is not None and GO_KONG.is_dir(), "CI has to install the packages with go-kong"  # noqa: PT018
     binary = into / "tests"
-    ours = {"GO111MODULE": "off", "GOPATH": str(GO_PATH), "GOCACHE": str(cache), "GOFLAGS": ""}
+    ours = {
+        "GO111MODULE": "off",
+        "GOPATH": str(GO_PATH),
+        "GOCACHE": str(cache),
+        "GOFLAGS": "",
+        "CGO_ENABLED": "0",
+    }
     compiler = subprocess.run(
         [GO, "test", "-c", *options, "-o", binary, "."],
         cwd=package,
