@@ -56,10 +56,10 @@ class CertificateRows(Rows):
         found = await super().find(transaction, key, where)
         return None if found is None else (await _with_names(transaction, [found]))[0]
 
-    async def current(self, transaction: ReadTransaction, key: Key) -> Row | None:
+    async def current(self, transaction: ReadTransaction, key: Key, entity: Entity) -> Row | None:
         """Return the row that an upsert would replace; no SNI of that name is no error."""
         is_new = key.field == "name" and await _owner(transaction, key.value) is None
-        return None if is_new else await super().current(transaction, key)
+        return None if is_new else await super().current(transaction, key, entity)
 
     async def find_many(
         self,

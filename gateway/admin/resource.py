@@ -128,7 +128,7 @@ class Resource:
         entity = await validated(self._type, complete)
         async with self._store.write(actor_of(request)) as transaction:
             if conditions:
-                current = await self._rows.current(transaction, key)
+                current = await self._rows.current(transaction, key, entity)
                 conditions.check(current, self._type.singular)
             row = await self._rows.upsert(transaction, key, entity)
         return _written(transaction, self._rows, row)
@@ -267,7 +267,9 @@ class ParentOf:
             child = await _named(transaction, self._link.child, request)
             linked = child[self._link.column]
             if conditions:
-                current = linked and await self._rows.current(transaction, Key("id", linked))
+                current = linked and await self._rows.current(
+                    transaction, Key("id", linked), entity
+                )
                 conditions.check(current, self._type.singular)
             if linked is None:
                 parent = await self._rows.insert(transaction, entity)

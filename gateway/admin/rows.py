@@ -63,8 +63,9 @@ class Rows:
         """Return the named row if it is one of those ``where`` selects."""
         return await transaction.find(self.table, {**where, key.field: key.value})
 
-    async def current(self, transaction: ReadTransaction, key: Key) -> Row | None:
-        """Return the row that an upsert would replace."""
+    async def current(self, transaction: ReadTransaction, key: Key, entity: Entity) -> Row | None:
+        """Return the row that an upsert would replace by the entity."""
+        del entity
         return await self.find(transaction, key, {})
 
     async def find_many(
@@ -101,7 +102,7 @@ class Rows:
     async def upsert(self, transaction: WriteTransaction, key: Key, entity: Entity) -> Row:
         """Store the entity in place of the named one, which keeps its id, or as a new one."""
         row = await resolved_row(transaction, self.type, entity)
-        stored = await transaction.get(self.table, key.field, key.value)
+        stored = await self.current(transaction, key, entity)
         if stored is None:
             return await transaction.insert(self.table, row)
         return await self._update(transaction, stored["id"], row)
