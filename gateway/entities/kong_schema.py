@@ -7,7 +7,6 @@ this shape. Patterns are regular expressions, where Kong has those of Lua.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 from gateway.entities.checks import (
@@ -63,20 +62,16 @@ def entity_schema(entity_type: EntityType) -> Schema:
 
 
 def plugin_schema(plugin: type[Plugin]) -> Schema:
-    """Return what is particular to the entities of one plugin."""
-    (declared,) = (field for field in fields_of(PLUGINS.model) if field.name == "protocols")
-    protocols = Value(kind=Kind.STRING, rules=(OneOf(*plugin.protocols),))
-    of_plugin = replace(declared, value=replace(declared.value, element=protocols))
+    """Return what is particular to the entities of one plugin, which must be present."""
+    fields = fields_of(PLUGINS.model_of({"name": plugin.name}))
     scopes = [
         {name: {"type": "foreign", "reference": key.table, "eq": None}}
         for name, key in PLUGINS.foreign_keys.items()
         if name not in plugin.scopes
     ]
+    protocols = fields_schema(field for field in fields if field.name == "protocols")
     config = {"type": "record", "required": True, "fields": config_fields(plugin)}
-    return {
-        "fields": [*scopes, *fields_schema([of_plugin]), {"config": config}],
-        "entity_checks": [],
-    }
+    return {"fields": [*scopes, *protocols, {"config": config}], "entity_checks": []}
 
 
 def config_fields(plugin: type[Plugin]) -> list[Schema]:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
-from pydantic import Field
 
 from gateway.entities import ENTITIES, EntityType, rules
 from gateway.entities.credentials import JWT_SECRETS, KEYAUTH_CREDENTIALS
-from gateway.entities.entity import Record
 from gateway.entities.kong_schema import RULES, entity_schema, plugin_schema
+from gateway.entities.plugin import PLUGINS
 from gateway.entities.route import ROUTES
-from gateway.entities.rules import Between, Rule
+from gateway.entities.rules import Rule
 from gateway.entities.service import SERVICES
 from gateway.entities.target import TARGETS
-from gateway.entities.types import Text, WholeNumber
 from gateway.entities.upstream import UPSTREAMS
+from gateway.plugins import registry
 from gateway.plugins.contract import Plugin
+
+from .validating import accepted
 
 Schema = dict[str, Any]
 
@@ -175,42 +176,49 @@ def test_every_rule_is_told_or_is_a_function():
 # -- plugins
 
 
-class Maintenance(Plugin):
-    """A plugin for requests, not for consumers."""
-
-    name = "maintenance"
-    priority = 500
-    scopes = frozenset({"service", "route"})
-
-    class Config(Record):
-        """What it wants to know."""
-
-        message: Text = Field(default="back soon", description="What callers are told.")
-        minutes: Annotated[WholeNumber, Between(1, 60)] | None = Field(
-            default=None, description="How long it takes."
-        )
+KEY_AUTH, QUOTA = (registry.present()[name] for name in ("key-auth", "quota"))
 
 
 def test_a_plugin_tells_its_configuration():
-    schema = plugin_schema(Maintenance)
-    assert attributes(schema, "config", "message") == {
-        "type": "string",
-        "required": True,
-        "default": "back soon",
-    }
-    assert attributes(schema, "config", "minutes") == {"type": "integer", "between": [1, 60]}
+    schema = plugin_schema(QUOTA)
     assert attributes(schema, "config")["required"] is True
+    assert attributes(schema, "config", "unit") == {"type": "string", "required": True}
+    assert attributes(schema, "config", "minute") == {"type": "integer", "between": [0, 60]}
+    assert attributes(schema, "config", "alarm", "after_s") == {
+        "type": "number",
+        "required": True,
+        "default": 1.5,
+    }
+    (requests, _) = attributes(schema, "config", "limits")["elements"]["fields"]
+    assert requests["requests"]["type"] == "integer"
 
 
 def test_a_plugin_tells_what_it_cannot_be_limited_to():
-    assert attributes(plugin_schema(Maintenance), "consumer") == {
-        "type": "foreign",
-        "reference": "consumers",
-        "eq": None,
-    }
+    consumer = {"type": "foreign", "reference": "consumers", "eq": None}
+    assert attributes(plugin_schema(KEY_AUTH), "consumer") == consumer
+    names = [name for it in plugin_schema(QUOTA)["fields"] for name in it]
+    assert names == ["protocols", "config"]
 
 
 def test_a_plugin_tells_its_protocols():
-    protocols = attributes(plugin_schema(Maintenance), "protocols")
-    assert protocols["default"] == ["grpc", "grpcs", "http", "https"]
-    assert protocols["elements"] == {"type": "string", "one_of": protocols["default"]}
+    protocols = attributes(plugin_schema(QUOTA), "protocols")
+    assert protocols["default"] == ["http", "https"]
+    assert protocols["elements"] == {"type": "string", "one_of": ["http", "https", "tcp"]}
+
+
+@pytest.mark.parametrize(("plugin", "needed"), [(KEY_AUTH, {}), (QUOTA, {"unit": "request"})])
+def test_what_is_absent_from_a_configuration_is_stored_as_its_default(
+    plugin: type[Plugin], needed: Schema
+):
+    """As decK takes it to be: where there is no default, it is null."""
+    stored = accepted(PLUGINS, {"name": plugin.name, "config": needed})
+    assert stored["config"] == filled(plugin_schema(plugin), "config") | needed
+    assert stored["protocols"] == attributes(plugin_schema(plugin), "protocols")["default"]
+
+
+def filled(schema: Schema, *path: str) -> Schema:
+    return {
+        name: filled(told) if "fields" in told else told.get("default")
+        for it in attributes(schema, *path)["fields"]
+        for name, told in it.items()
+    }
