@@ -431,6 +431,11 @@ class NodeSettings(SharedSettings):
     error_template_xml: str = Field("", description="The same for XML.")
     error_template_plain: str = Field("", description="The same for plain text.")
 
+    # -- plugins
+    plugin_timeout_s: Seconds = Field(
+        60.0, description="How long a plugin may keep a request waiting; then it is answered 500."
+    )
+
     # -- access log
     access_log: AccessLogFormat = Field(
         AccessLogFormat.OFF, description="Log each request: as combined log `text`, or `json`."

@@ -1,6 +1,6 @@
-"""What a plugin declares about itself, and whether that will do.
+"""What a plugin is: a class that declares itself, with a method for each phase it takes part in.
 
-A plugin is a class like this, found by its entry point in the group ``gateway.plugins``::
+It is found by its entry point in the group ``gateway.plugins``::
 
     class Maintenance(Plugin):
         name = "maintenance"
@@ -11,15 +11,38 @@ A plugin is a class like this, found by its entry point in the group ``gateway.p
             paths: list[Path] | None = Field(default=None, description="Which requests; null: all.")
             password: Annotated[Text | None, Secret()] = Field(default=None, description="…")
 
+        config: Config
+
+        def access(self, request: Request) -> Reply | None:
+            return refuse(503, self.config.message)
+
 The fields of ``Config`` are of the types in `gateway.entities.types`, of plain ones, and of lists,
 maps and further `Record`s of these; rules from `gateway.entities.rules` stand in ``Annotated``.
 Admin API, schemas and documents follow from it.
+
+There is one object for each enabled entity, made anew when that changes. The phases, in their
+order; each may be left out:
+
+``access(request)``
+    Before the request goes to its service. May change it, or end it by returning a `Reply`; None
+    lets it go on. A coroutine function may wait for something else, within a deadline.
+``header_filter(request, response)``
+    Before the head of a response goes to the client, be it the service's or one of our own.
+``body_filter(request, data, ended)``
+    For each piece of a response's body; returns what goes to the client in its place.
+``log(request, record)``
+    When the exchange is over.
+
+All but ``access`` are plain functions, and none may take long: while one runs, nothing else does.
+``set_up()`` and ``clean_up()`` frame the time in which the object is in use. What is to outlive it,
+counters or a queue, belongs into what ``share(node)`` returns once per node: it is ``self.shared``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, TypeGuard, Union, get_args, get_origin
@@ -27,12 +50,33 @@ from uuid import UUID
 
 from gateway.entities.entity import Record
 from gateway.entities.types import PROTOCOLS
+from gateway.settings import NodeSettings
 
 HTTP_PROTOCOLS = ("grpc", "grpcs", "http", "https")
 SCOPES = frozenset({"route", "service", "consumer"})
 
 _NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 _PLAIN = frozenset({str, int, float, bool, UUID, datetime, NoneType, Any})
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """The entity that an object of a plugin stands for, and what it is for."""
+
+    id: UUID
+    name: str
+    route_id: UUID | None = None
+    service_id: UUID | None = None
+    consumer_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeServices:
+    """What a plugin may know of the node it runs on."""
+
+    settings: NodeSettings
+    begin: Callable[[str, Coroutine[Any, Any, None]], None]
+    """Runs a named coroutine in the background; it is cancelled when the node stops."""
 
 
 class Plugin:
@@ -50,6 +94,23 @@ class Plugin:
 
     class Config(Record):
         """A plugin with nothing to set."""
+
+    def __init__(self, config: Any, use: Use, shared: Any = None) -> None:
+        """Make ready to serve. A ``config`` that no code can run raises ValueError."""
+        self.config = config
+        self.use = use
+        self.shared = shared
+
+    @classmethod
+    def share(cls, node: NodeServices) -> Any:
+        """Return what all objects of this plugin on a node have in common."""
+        del node
+
+    def set_up(self) -> None:
+        """Hear that requests may come from now on."""
+
+    def clean_up(self) -> None:
+        """Hear that no new request comes; those under way may still end."""
 
 
 class ContractError(Exception):

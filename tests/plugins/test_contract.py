@@ -79,7 +79,7 @@ def test_all_that_is_wrong_is_told_at_once():
     assert "; priority must be" in str(refusal.value)
 
 
-@pytest.mark.parametrize("found", [None, Plugin, plugin()(), Record, "key-auth"])
+@pytest.mark.parametrize("found", [None, Plugin, plugin()(None, None), Record, "key-auth"])
 def test_it_must_be_a_class_of_its_own(found: object):
     with pytest.raises(ContractError):
         checked(found)

@@ -1,0 +1,69 @@
+"""Makes plugins out of rows, and keeps what objects of one plugin share on this node."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+import structlog
+from pydantic import ValidationError
+
+from gateway.entities.errors import SchemaViolationError, error_tree
+from gateway.plugins import registry
+from gateway.plugins.chain import RunningPlugin
+from gateway.plugins.contract import NodeServices, Plugin, Use
+from gateway.settings import NodeSettings
+
+_log = structlog.get_logger(__name__)
+
+_STOP_S = 2.0
+"""How long background work of plugins may take to end."""
+
+
+class PluginHost:
+    """The plugins of one node; ``present`` are those that there are, by name."""
+
+    def __init__(
+        self, settings: NodeSettings, present: Mapping[str, type[Plugin]] | None = None
+    ) -> None:
+        self._present = registry.present() if present is None else present
+        self._services = NodeServices(settings, self._begin)
+        self._shared: dict[str, Any] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def make(self, row: Mapping[str, Any]) -> RunningPlugin:
+        """Return the plugin that a row of ``plugins`` asks for. Raises ValueError."""
+        kind = self._present.get(row["name"])
+        if kind is None:
+            raise ValueError(f"plugin {row['name']!r} is not present on this node")
+        try:
+            config = kind.Config.model_validate(row["config"])
+        except ValidationError as error:
+            tree = error_tree(error.errors(include_url=False))
+            raise ValueError(str(SchemaViolationError({"config": tree}))) from None
+        use = Use(row["id"], row["name"], row["route_id"], row["service_id"], row["consumer_id"])
+        return RunningPlugin(kind(config, use, self._shared_by(kind)))
+
+    def _shared_by(self, kind: type[Plugin]) -> Any:
+        if kind.name not in self._shared:
+            self._shared[kind.name] = kind.share(self._services)
+        return self._shared[kind.name]
+
+    def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run work of a plugin in the background until it ends, or the node does."""
+        task = asyncio.create_task(work, name=f"plugin-{name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._on_ended)
+
+    def _on_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("background work of a plugin failed", task=task.get_name(), exc_info=error)
+
+    async def stop(self) -> None:
+        """End the background work of all plugins; what is cancelled may still finish up."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_STOP_S)

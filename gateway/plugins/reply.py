@@ -1,0 +1,35 @@
+"""What a plugin answers a request with, in place of its service (proxying.md section 4)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Headers = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer. With a ``message`` it is worded as the client accepts; else ``body`` is sent.
+
+    Without either there is no body. ``headers`` come on top of those that every answer has.
+    """
+
+    status: int
+    message: str | None = None
+    body: bytes = b""
+    content_type: str = ""
+    headers: Headers | None = None
+
+
+def refuse(status: int, message: str, headers: Headers | None = None) -> Reply:
+    """Return an answer that tells a message, in the type that the client accepts."""
+    return Reply(status, message=message, headers=headers)
+
+
+def reply_json(status: int, value: Any, headers: Headers | None = None) -> Reply:
+    """Return an answer with a JSON body, whatever the client accepts."""
+    body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    return Reply(status, body=body, content_type="application/json; charset=utf-8", headers=headers)
