@@ -7,13 +7,14 @@ on being served while ten thousand rows are compiled.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from uuid import UUID
 
 import structlog
 
+from gateway.plugins.chain import RunningPlugin
 from gateway.settings import RouterFlavor
-from gateway.snapshot.builder import SnapshotBuilder, chunks
+from gateway.snapshot.builder import Row, SnapshotBuilder, chunks, no_plugin
 from gateway.snapshot.dismantling import dismantle
 from gateway.snapshot.heap import SnapshotHeap
 from gateway.snapshot.slices import Slices
@@ -31,17 +32,20 @@ log = structlog.get_logger(__name__)
 class SnapshotApplier:
     """Keeps the current snapshot; ``use`` is called with each new one.
 
-    ``flavor`` is whose order of routes counts in all of them.
+    ``flavor`` is whose order of routes counts in all of them. ``make_plugin`` makes plugins of
+    rows.
     """
 
     def __init__(
         self,
         use: Callable[[Snapshot], None],
         flavor: RouterFlavor = RouterFlavor.TRADITIONAL,
+        make_plugin: Callable[[Row], RunningPlugin] = no_plugin,
     ) -> None:
         self.current = Snapshot.empty()
         self._use = use
         self._flavor = flavor
+        self._make_plugin = make_plugin
         self._heap = SnapshotHeap()
         self._dismantling: set[asyncio.Task[None]] = set()
 
@@ -60,7 +64,7 @@ class SnapshotApplier:
         """
         before = self.current
         base = Snapshot.empty() if load.kind == "full" else before
-        builder = SnapshotBuilder(base, self._flavor)
+        builder = SnapshotBuilder(base, self._flavor, self._make_plugin)
         slices = Slices()
         async for batch in load.batches:
             for piece in chunks(batch, _rows_per_piece(batch.table)):
@@ -71,7 +75,10 @@ class SnapshotApplier:
             builder.settle(upstream_id)
             await slices.pause()
         self.current = builder.finish(load.mark)
+        _set_up(builder.plugins.made)
         self._use(self.current)
+        all_before = before.plugins.uses.values() if load.kind == "full" else ()
+        _clean_up([*builder.plugins.dropped, *all_before])
         self._heap.note_apply()
         self._name_bad_rows(before)
         if load.kind == "full":
@@ -100,3 +107,19 @@ class SnapshotApplier:
 
 def _rows_per_piece(table: str) -> int:
     return _CERTIFICATES_PER_PIECE if table == "certificates" else _ROWS_PER_PIECE
+
+
+def _set_up(uses: Iterable[RunningPlugin]) -> None:
+    for use in uses:
+        try:
+            use.plugin.set_up()
+        except Exception:
+            log.exception("a plugin failed in set_up", plugin=use.plugin.name)
+
+
+def _clean_up(uses: Iterable[RunningPlugin]) -> None:
+    for use in uses:
+        try:
+            use.plugin.clean_up()
+        except Exception:
+            log.exception("a plugin failed in clean_up", plugin=use.plugin.name)

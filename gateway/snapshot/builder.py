@@ -11,8 +11,9 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-from immutables import Map, MapMutation
+from immutables import MapMutation
 
+from gateway.plugins.chain import RunningPlugin
 from gateway.routing import CompiledRule, compile_rule
 from gateway.settings import RouterFlavor
 from gateway.snapshot.certificates import (
@@ -28,7 +29,8 @@ from gateway.snapshot.compiled import (
     nameless_upstream,
     parse_target,
 )
-from gateway.snapshot.plugins import compile_plugin, guarded_scope
+from gateway.snapshot.consumers import NAME_COLUMNS, DirectoryBuilder
+from gateway.snapshot.plugins import PluginsBuilder
 from gateway.snapshot.snapshot import Snapshot
 from gateway.status.facts import BadEntity
 from gateway.store.source import Batch, VersionMark
@@ -37,13 +39,24 @@ Row = Mapping[str, Any]
 Compiled = TypeVar("Compiled")
 
 
+def no_plugin(row: Row) -> RunningPlugin:
+    """Stand in where plugins do not run. Raises ValueError."""
+    raise ValueError(f"plugin {row['name']!r} is not present on this node")
+
+
 class SnapshotBuilder:
     """Takes batches, parents before children; `settle` and `finish` make the snapshot.
 
-    ``flavor`` is whose order of routes counts; it has to be that of ``base``.
+    ``flavor`` is whose order of routes counts; it has to be that of ``base``. ``make_plugin`` makes
+    plugins of rows.
     """
 
-    def __init__(self, base: Snapshot, flavor: RouterFlavor = RouterFlavor.TRADITIONAL) -> None:
+    def __init__(
+        self,
+        base: Snapshot,
+        flavor: RouterFlavor = RouterFlavor.TRADITIONAL,
+        make_plugin: Callable[[Row], RunningPlugin] = no_plugin,
+    ) -> None:
         self._compatible = flavor is RouterFlavor.TRADITIONAL_COMPATIBLE
         self._router = base.router
         self._services = base.services.mutate()
@@ -55,8 +68,8 @@ class SnapshotBuilder:
         self._sni_ids = base.sni_ids.mutate()
         self._sni_names = base.sni_names.mutate()
         self._ca_certificates = base.ca_certificates.mutate()
-        self._guards = base.guards.mutate()
-        self._guard_scopes = base.guard_scopes.mutate()
+        self._directory = DirectoryBuilder(base.directory)
+        self.plugins = PluginsBuilder(base.plugins, make_plugin)
         self._bad = base.bad.mutate()
         # Upstream id → target id → what it has become, None for gone.
         self._target_changes: dict[UUID, dict[UUID, tuple[str, int] | None]] = {}
@@ -78,8 +91,8 @@ class SnapshotBuilder:
                 self._add_upstreams(batch)
             case "targets":
                 self._add_targets(batch)
-            case "plugins":
-                self._add_plugins(batch)
+            case table:
+                self._take(batch, *self._others(table))
         for id_ in batch.deleted:
             self._bad.pop((batch.table, id_), None)
 
@@ -111,8 +124,8 @@ class SnapshotBuilder:
             sni_ids=self._sni_ids.finish(),
             sni_names=self._sni_names.finish(),
             ca_certificates=self._ca_certificates.finish(),
-            guards=self._guards.finish(),
-            guard_scopes=self._guard_scopes.finish(),
+            directory=self._directory.finish(),
+            plugins=self.plugins.finish(),
             bad=self._bad.finish(),
         )
 
@@ -201,24 +214,29 @@ class SnapshotBuilder:
             self._target_owners[id_] = upstream_id
             self._target_changes.setdefault(upstream_id, {})[id_] = target
 
-    def _add_plugins(self, batch: Batch) -> None:
-        for id_ in batch.deleted:
-            self._remove_plugin(id_)
-        for row in batch.rows:
-            self._remove_plugin(row["id"])
-            self._compile("plugins", row, compile_plugin)
-            scope = guarded_scope(row)
-            if scope is not None:
-                others = self._guards.get(scope, Map())
-                self._guards[scope] = others.set(row["id"], str(row["name"]))
-                self._guard_scopes[row["id"]] = scope
+    def _others(self, table: str) -> tuple[Callable[[Row], None], Callable[[UUID], None]]:
+        """Return who takes the rows of a table that is no business of the proxy's own."""
+        directory, plugins = self._directory, self.plugins
+        match table:
+            case "consumers":
+                return directory.put_consumer, directory.remove_consumer
+            case "acls":
+                return directory.put_group, directory.remove_group
+            case "plugins":
+                return plugins.put, plugins.remove
+            case _ if table in NAME_COLUMNS:
+                return partial(directory.put_credential, table), directory.remove_credential
+        raise KeyError(table)
 
-    def _remove_plugin(self, id_: UUID) -> None:
-        scope = self._guard_scopes.pop(id_, None)
-        if scope is not None:
-            others = self._guards.pop(scope).delete(id_)
-            if others:
-                self._guards[scope] = others
+    def _take(
+        self, batch: Batch, put: Callable[[Row], None], remove: Callable[[UUID], None]
+    ) -> None:
+        """Let others take the rows of a table, and name those that they refuse."""
+        for id_ in batch.deleted:
+            remove(id_)
+        for row in batch.rows:
+            remove(row["id"])
+            self._compile(batch.table, row, put)
 
     def _compile(
         self, table: str, row: Row, compile_row: Callable[[Row], Compiled]

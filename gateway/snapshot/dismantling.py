@@ -8,7 +8,7 @@ by entity, by the same steps that apply a change.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import islice
+from itertools import chain, islice
 from uuid import UUID
 
 from gateway.snapshot.builder import SnapshotBuilder
@@ -19,7 +19,10 @@ from gateway.store.source import Batch
 _ENTITIES_PER_PIECE = 20
 
 _IDS: dict[str, Callable[[Snapshot], Iterable[UUID]]] = {
-    "plugins": lambda snapshot: snapshot.guard_scopes,
+    "plugins": lambda snapshot: chain(snapshot.plugins.places, snapshot.plugins.guard_scopes),
+    "keyauth_credentials": lambda snapshot: snapshot.directory.credential_names,  # of all kinds
+    "acls": lambda snapshot: snapshot.directory.group_owners,
+    "consumers": lambda snapshot: snapshot.directory.consumers,
     "routes": lambda snapshot: snapshot.router.ids(),
     "upstreams": lambda snapshot: snapshot.upstreams,
     "targets": lambda snapshot: snapshot.target_owners,

@@ -13,10 +13,11 @@ from uuid import UUID
 from immutables import Map
 
 from gateway.balancing import Balancer
+from gateway.plugins.identity import Directory
 from gateway.routing import Router
 from gateway.snapshot.certificates import Certificate
 from gateway.snapshot.compiled import Route, Service, Target, Upstream
-from gateway.snapshot.plugins import PluginScope
+from gateway.snapshot.plugins import Plugins
 from gateway.status.facts import BadEntity
 from gateway.store.source import VersionMark
 
@@ -27,8 +28,7 @@ class Snapshot:
 
     ``snis`` leads from a server name, as stored, to its certificate; that may be missing, as one of
     the bad rows. ``sni_ids`` and ``sni_names`` tell which row a name comes from, and back.
-    ``ca_certificates`` are PEM texts. ``guards`` are the plugins that should run and do not, by
-    their scope, ``guard_scopes`` the scope of each.
+    ``ca_certificates`` are PEM texts.
     """
 
     mark: VersionMark | None
@@ -42,8 +42,8 @@ class Snapshot:
     sni_ids: Map[str, UUID]
     sni_names: Map[UUID, str]
     ca_certificates: Map[UUID, str]
-    guards: Map[PluginScope, Map[UUID, str]]
-    guard_scopes: Map[UUID, PluginScope]
+    directory: Directory
+    plugins: Plugins
     bad: Map[tuple[str, UUID], BadEntity]
 
     @classmethod
@@ -62,22 +62,14 @@ class Snapshot:
             sni_ids=nothing,
             sni_names=nothing,
             ca_certificates=nothing,
-            guards=nothing,
-            guard_scopes=nothing,
+            directory=Directory(),
+            plugins=Plugins(),
             bad=nothing,
         )
 
     def service_of(self, route: Route) -> Service | None:
         """Return a route's service; None when it has none, or that is one of the bad rows."""
         return None if route.service_id is None else self.services.get(route.service_id)
-
-    def missing_plugin_of(self, route: Route) -> str | None:
-        """Return the name of a plugin that a route's requests must not go without, if any."""
-        for scope in PluginScope.all_of(route):
-            guards = self.guards.get(scope)
-            if guards is not None:
-                return min(guards.values())
-        return None
 
     def balancer_of(self, service: Service) -> Balancer[Target]:
         """Return what picks a target: the upstream entity that the service's host names, if any."""
