@@ -38,6 +38,7 @@ from gateway.metrics.apply import ApplyMetrics
 from gateway.metrics.exposition import Exposition
 from gateway.metrics.traffic import TrafficMetrics
 from gateway.open_files import allow_as_many_as_possible
+from gateway.plugins.host import PluginHost
 from gateway.proxy.arrival import connection_factory
 from gateway.proxy.failures import FailureLog
 from gateway.proxy.proxy import Proxy
@@ -122,7 +123,8 @@ class Node:
             sync_now=self._sync_now,
             stale_s=self.sync.stale_s,
         )
-        self.applier = SnapshotApplier(self.proxy.use, settings.router_flavor)
+        self.plugins = PluginHost(settings)
+        self.applier = SnapshotApplier(self.proxy.use, settings.router_flavor, self.plugins.make)
         self.store = Store(settings)
         self._admin_tokens = AdminTokens(self.store)
         strategy = create_strategy(settings)
@@ -199,6 +201,7 @@ class Node:
         for step in (
             self.proxy.stop,
             self.applier.stop,
+            self.plugins.stop,
             self._leave_cluster,
             self._source.close,
             self._close_disk_copy,

@@ -429,7 +429,7 @@ class DownstreamConnection(asyncio.Protocol):
         elif self._http10:
             framing += b"\r\nConnection: keep-alive"
         parts = [b"HTTP/1.1 ", status_text, lines, framing, b"\r\n\r\n"]
-        if self._proxy.access_log is not None:
+        if self._proxy.keeps_heads:
             self.sent_head = b"".join(parts)
         self._add_body(parts, pieces, ended)
         message = b"".join(parts)

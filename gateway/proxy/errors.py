@@ -40,7 +40,7 @@ MESSAGES = {
 }
 """What is said of a status when nobody says more (proxying.md section 4.1)."""
 
-STATUS_TEXT = {status.value: f"{status.value} {status.phrase}".encode() for status in HTTPStatus}
+_STATUS_TEXT = {status.value: f"{status.value} {status.phrase}".encode() for status in HTTPStatus}
 
 NO_ROUTE = "no Route matched with those values"
 NO_SERVICE = "no Service found with those values"
@@ -106,6 +106,11 @@ _PERCENT = re.compile("%.?", re.DOTALL)
 def missing_plugin(name: str) -> str:
     """Return what is said where a plugin is asked for that does not run on the node."""
     return f"plugin '{name}' is not available on this node"
+
+
+def status_text(status: int) -> bytes:
+    """Return a status with its phrase, as far as it has one."""
+    return _STATUS_TEXT.get(status) or b"%d " % status
 
 
 def message_of(status: int) -> str:

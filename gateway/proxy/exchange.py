@@ -12,11 +12,15 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from gateway.plugins.lines import line
+from gateway.plugins.response import Response
 from gateway.proxy import errors
 from gateway.proxy.backlog import Backlog
 from gateway.proxy.exchange_facts import FailedTry
 from gateway.proxy.exchange_heads import ExchangeHeads
-from gateway.proxy.http1 import MIN_VERSION, NO_BODY, MessageError, ResponseHead
+from gateway.proxy.http1 import CHUNKED, MIN_VERSION, NO_BODY, MessageError, ResponseHead
+from gateway.proxy.plugin_failures import UNEXPECTED
+from gateway.proxy.plugin_run import PluginError, PluginRun
 from gateway.proxy.pool import ConnectError
 from gateway.proxy.request_body import KeptBody, StreamedBody
 from gateway.proxy.resolution import host_without_port
@@ -27,10 +31,14 @@ from gateway.proxy.upstream import UpstreamConnection
 from gateway.proxy.upstream_tls import TlsPeer, server_name
 
 if TYPE_CHECKING:
+    from gateway.plugins.chain import Chain
+    from gateway.plugins.reply import Reply
     from gateway.snapshot import Route
 
 _NOT_REPEATED = frozenset({b"POST", b"PATCH", b"LOCK"})
 """Methods that are not sent twice once a byte of them is out (proxying.md section 5)."""
+
+_NEVER_A_BODY = frozenset({204, 304})
 
 CLIENT_GONE = 499
 
@@ -62,36 +70,55 @@ class Exchange(ExchangeHeads):
         """Resolve the route and go to its service."""
         if self._over:
             return
-        resolution = self._proxy.table.find(self.head, self.host, self._path, self.client)
+        resolution = self._proxy.table.find(self.head, self.host, self.path, self.client)
         if resolution is None:
+            self._meet_plugins_of_all()
             self.answer(404, errors.NO_ROUTE)
             return
         self._resolution = resolution
         self._traffic = resolution.traffic
         if resolution.route.only is not None and self._refuses(resolution.route):
             return
+        if resolution.chain is None:
+            self.go_to_service()
+        else:
+            self._meet_plugins(resolution.chain).access()
+
+    def go_to_service(self) -> None:
+        """Send the request to its service, now that nothing speaks against it."""
+        resolution = self._resolution
         if resolution.service is None:
             self.answer(503, resolution.unserved)
+            return
+        self._service = resolution.service
+        changes = None if self._run is None else self._run.request.changes
+        if changes is not None and changes.body is not None:
+            self._replace_body(changes.body)
+        if self._body_asked is None and self.head.fields.body_length:
+            self._ask_for_body(keep=resolution.route.request_buffering)
         else:
-            self._service = resolution.service
-            if self.head.fields.body_length:
-                self._ask_for_body(keep=resolution.route.request_buffering)
-            else:
-                self._try_next()
+            self._try_next()
+
+    def _meet_plugins(self, chain: Chain) -> PluginRun:
+        run = self._run = PluginRun(self, chain, self._proxy.plugin_failures)
+        return run
+
+    def _meet_plugins_of_all(self) -> None:
+        """Let those plugins see the answer to a request without a route that are for all."""
+        chain = self._proxy.table.chain_without_route
+        if chain is not None:
+            self._meet_plugins(chain).collect()
 
     def _refuses(self, route: Route) -> bool:
         """Answer a request that came by another protocol than its route is for, and tell so."""
+        if route.only != "grpc" and self.is_https:
+            return False
+        self._meet_plugins_of_all()
         if route.only == "grpc":
             self._refuse_http1()
-        elif self._is_https():
-            return False
         else:
             self._refuse_plain_http(route.https_redirect_status_code)
         return True
-
-    def _is_https(self) -> bool:
-        forwarding, peer = self._proxy.forwarding, self._downstream.peer
-        return forwarding.is_https(self.client, peer, self.head.fields.special)
 
     def refuse(self, status: int, message: str) -> None:
         """Answer that the snapshot is not as new as it has to be."""
@@ -123,16 +150,36 @@ class Exchange(ExchangeHeads):
             self._body.end(trailers)
 
     def on_body_whole(self) -> None:
-        """Send the request, now that all of its body is here."""
-        self._try_next()
+        """Send the request, now that all of its body is here, or show it to who waits for it."""
+        if self._body_asked is None:
+            self._try_next()
+        elif not self._body_asked.done():
+            self._body_asked.set_result(None)
+
+    async def read_body(self) -> bytes:
+        """Return the whole body, once it is there. Raises BodyTooLarge."""
+        if not self.head.fields.body_length:
+            return b""
+        if self._body_asked is None:
+            self._body_asked = self._proxy.loop.create_future()
+            self._ask_for_body(keep=True)
+        await self._body_asked
+        assert isinstance(self._body, KeptBody)  # noqa: S101 - asked for as such
+        return self._body.in_memory()
+
+    def _replace_body(self, content: bytes) -> None:
+        """Send this in place of the client's body, which has been read."""
+        if self._body is not None:
+            self._body.close()
+        proxy = self._proxy
+        self._body = KeptBody(self, proxy.spool_room, max(len(content), proxy.buffer_limit_bytes))
+        self._body.take(content)
 
     def on_body_lost(self, error: SpoolError) -> None:
         """Give up: the body cannot be kept."""
         self._proxy.failures.note("request body not kept", str(error), self._client_name)
         if self.responding:
-            self._drop_upstream()
-            self._downstream.cut_response()
-            self._end()
+            self._cut()
         elif error.no_room:
             self.answer(503, errors.NO_ROOM)
         else:
@@ -255,20 +302,58 @@ class Exchange(ExchangeHeads):
         self._from_upstream = True
         if ended:
             self.upstream = None  # back in its pool: not to be held back for this client
+        lines = self._response_lines(head)
+        if self._run is None:
+            self.egress_bytes += self._downstream.begin_response(
+                head.status_text, lines, head.body_length, pieces, ended=ended
+            )
+        elif not self._begin_filtered(self._run, head, lines, pieces, ended=ended):
+            return
+        if ended:
+            self._end()
+
+    def _begin_filtered(
+        self,
+        run: PluginRun,
+        head: ResponseHead,
+        lines: bytes,
+        pieces: list[bytes],
+        *,
+        ended: bool,
+    ) -> bool:
+        """Relay a response as plugins make it; return whether it has begun."""
+        response = Response(head.status, lines, from_upstream=True)
+        body_length = head.body_length
+        try:
+            run.filter_head(response)
+            if run.filters_body and body_length != NO_BODY:
+                body_length = CHUNKED
+                pieces = run.filter_body(pieces, ended=ended)
+        except PluginError:
+            self._answer_failed()
+            return False
+        self.status = response.status
         self.egress_bytes += self._downstream.begin_response(
-            head.status_text,
-            self._response_lines(head),
-            head.body_length,
+            head.status_text
+            if response.status == head.status
+            else errors.status_text(response.status),
+            response.lines,
+            body_length,
             pieces,
             ended=ended,
         )
-        if ended:
-            self._end()
+        return True
 
     def on_response_body(self, pieces: list[bytes], *, ended: bool) -> None:
         """Relay more of the body, or keep it for a client that takes no more for now."""
         if ended:
             self.upstream = None
+        if self._run is not None and self._run.filters_body:
+            try:
+                pieces = self._run.filter_body(pieces, ended=ended)
+            except PluginError:
+                self._cut()
+                return
         if self._backlog is None:
             self.relay(pieces, ended=ended)
         else:
@@ -293,8 +378,7 @@ class Exchange(ExchangeHeads):
         """Cut the client's connection too: a short body must never pass for a whole one."""
         self.upstream = None
         self._note_failure("response cut", reason)
-        self._downstream.cut_response()
-        self._end()
+        self._cut()
 
     def on_upgrade(self, head: ResponseHead, ahead: bytes, connection: Tunnelled) -> None:
         """Relay a 101, and what came with it, and leave both sides to a tunnel.
@@ -408,17 +492,50 @@ class Exchange(ExchangeHeads):
         if message is None:
             message = errors.message_of(status)
         body = bodies.render(message, self.request_id.decode(), content_type) if message else b""
-        self.status = bodies.as_sent(status)
+        self._respond(bodies.as_sent(status), content_type, body, extra)
+
+    def answer_with(self, reply: Reply) -> None:
+        """End the exchange with the answer of a plugin."""
+        extra = b"".join(line(name, value) for name, value in (reply.headers or {}).items())
+        if reply.message is not None:
+            self.answer(reply.status, reply.message, extra)
+        else:
+            self._respond(reply.status, reply.content_type, reply.body, extra)
+
+    def _answer_failed(self) -> None:
+        """Answer what a plugin's failure on the way back deserves; plugins do not see that."""
+        self._run = None
+        self._from_upstream = False
+        self.answer_with(UNEXPECTED)
+
+    def _respond(self, status: int, content_type: str, body: bytes, extra: bytes) -> None:
+        self.status = status
         self._head_at = perf_counter()
         self._drop_upstream()
+        lines = self._answer_lines(content_type) + extra
+        if self._run is not None:
+            try:
+                lines, body = self._filtered_answer(self._run, lines, body)
+            except PluginError:
+                self._answer_failed()
+                return
         self.egress_bytes += self._downstream.begin_response(
-            errors.STATUS_TEXT[self.status],
-            self._answer_lines(content_type, len(body)) + extra,
-            NO_BODY,
-            [] if self.method == b"HEAD" else [body],
+            errors.status_text(self.status),
+            lines,
+            NO_BODY if self.status in _NEVER_A_BODY else len(body),
+            [] if self.method == b"HEAD" or self.status in _NEVER_A_BODY else [body],
             ended=True,
         )
         self._end()
+
+    def _filtered_answer(self, run: PluginRun, lines: bytes, body: bytes) -> tuple[bytes, bytes]:
+        """Return lines and body of our own answer as plugins make it. Raises PluginError."""
+        response = Response(self.status, lines, from_upstream=False)
+        run.filter_head(response)
+        if run.filters_body:
+            body = b"".join(run.filter_body([body], ended=True))
+        self.status = response.status
+        return response.lines, body
 
     def _refuse_plain_http(self, status: int) -> None:
         """Send the client to HTTPS (router.md section 8)."""
@@ -429,7 +546,7 @@ class Exchange(ExchangeHeads):
         forwarding, peer = self._proxy.forwarding, self._downstream.peer
         asked = forwarding.host_of(self.host, peer, self.head.fields.special)
         host = host_without_port(asked).lower()
-        location = b"https://" + host + self._path + self._query
+        location = b"https://" + host + self.path + self.query
         self.answer(status, "", extra=b"\r\nLocation: " + location)
 
     def _refuse_http1(self) -> None:
@@ -442,6 +559,12 @@ class Exchange(ExchangeHeads):
             self.answer(415, errors.GRPC_ONLY)
 
     # -- the end
+
+    def _cut(self) -> None:
+        """Break the response off, whatever there is still to come."""
+        self._drop_upstream()
+        self._downstream.cut_response()
+        self._end()
 
     def _drop_upstream(self) -> None:
         connection, self.upstream = self.upstream, None
@@ -456,7 +579,15 @@ class Exchange(ExchangeHeads):
         log = self._proxy.access_log
         if log is not None:
             log.note(self._record())
+        if self._run is not None:
+            self._end_run(self._run)
         self._downstream.end_exchange()
+
+    def _end_run(self, run: PluginRun) -> None:
+        self._run = None  # they know each other: the garbage collector is to find nothing
+        run.stop()
+        if run.logs:
+            run.log(self._record())
 
     def _free_bodies(self) -> None:
         if self._body is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from time import perf_counter, time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,8 +17,10 @@ from gateway.proxy.resolution import Resolution, host_without_port
 from gateway.proxy.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
+    from gateway.proxy.plugin_run import PluginRun
     from gateway.proxy.proxy import Proxy
-    from gateway.snapshot import Service, Target
+    from gateway.routing import Captures
+    from gateway.snapshot import Route, Service, Target
 
 
 class FailedTry(NamedTuple):
@@ -37,6 +40,7 @@ class ExchangeFacts:
     __slots__ = (
         "_backlog",
         "_body",
+        "_body_asked",
         "_chosen_at",
         "_downstream",
         "_extra_try_used",
@@ -46,10 +50,9 @@ class ExchangeFacts:
         "_head_at",
         "_host_header",
         "_over",
-        "_path",
         "_proxy",
-        "_query",
         "_resolution",
+        "_run",
         "_service",
         "_started_at",
         "_target",
@@ -61,6 +64,8 @@ class ExchangeFacts:
         "host",
         "ingress_bytes",
         "method",
+        "path",
+        "query",
         "request_id",
         "request_sent",
         "response_head",
@@ -88,7 +93,7 @@ class ExchangeFacts:
         self.client = downstream.client
         self.head = head
         self.method = head.method
-        self.host, self._path, self._query = target
+        self.host, self.path, self.query = target
         self.request_id = proxy.request_ids.next()
         self.request_sent = True  # but for a body, see `_send`
         self.ingress_bytes = head.size
@@ -104,7 +109,9 @@ class ExchangeFacts:
         self._failed: tuple[Target, ...] = ()
         self._failures: tuple[FailedTry, ...] = ()
         self._body: RequestBody | None = None  # once it is asked for
+        self._body_asked: asyncio.Future[None] | None = None  # once a plugin wants to see it
         self._backlog: Backlog | None = None  # while the client takes less than has come
+        self._run: PluginRun | None = None  # where the route has plugins
         self._from_upstream = False
         self._over = False
 
@@ -117,6 +124,49 @@ class ExchangeFacts:
     def is_over(self) -> bool:
         """Whether nobody waits for the response any more."""
         return self._over
+
+    # -- what plugins ask for
+
+    @property
+    def client_address(self) -> bytes:
+        """Who asks, after what trusted proxies say."""
+        return self.client.address
+
+    @property
+    def client_lines(self) -> bytes:
+        """All header lines of the client, each led by CRLF."""
+        return self.head.fields.block
+
+    @property
+    def passing_lines(self) -> bytes:
+        """Those of them that pass on unchanged."""
+        return self.head.fields.rest
+
+    @property
+    def is_https(self) -> bool:
+        """Whether the request came over TLS, after what trusted proxies say."""
+        forwarding, peer = self._proxy.forwarding, self._downstream.peer
+        return forwarding.is_https(self.client, peer, self.head.fields.special)
+
+    @property
+    def route(self) -> Route | None:
+        """The route that was chosen; None if there is none."""
+        return None if self._traffic is None else self._resolution.route
+
+    @property
+    def service(self) -> Service | None:
+        """The route's service, if it has one."""
+        return None if self._traffic is None else self._resolution.service
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a body follows the head of the request."""
+        return self.head.fields.body_length != 0
+
+    @property
+    def captures(self) -> Captures | None:
+        """What the groups of the route's path regex matched."""
+        return None if self._traffic is None else self._resolution.captures
 
     @property
     def _client_name(self) -> str:
@@ -131,9 +181,7 @@ class ExchangeFacts:
 
     def _record(self) -> Record:
         """Return what the access log tells of this exchange, which has just ended."""
-        head, route, service = self.head, None, None
-        if self._traffic is not None:
-            route, service = self._resolution.route, self._resolution.service
+        head = self.head
         started_at, chosen_at, head_at = self._started_at, self._chosen_at, self._head_at
         now = perf_counter()
         return Record(
@@ -150,9 +198,9 @@ class ExchangeFacts:
             request_bytes=self.ingress_bytes,
             origin=self._origin(),
             tls=self._downstream.tls_facts,
-            route=route,
-            service=service,
-            upstream_uri=self._resolution.upstream_path + self._query if chosen_at else b"",
+            route=self.route,
+            service=self.service,
+            upstream_uri=self._resolution.upstream_path + self.query if chosen_at else b"",
             from_upstream=self._from_upstream,
             tries=self._told_tries(time() - now),
             total_ms=(now - started_at) * 1000,

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from gateway.proxy.added_lines import request_ids_of_others
 from gateway.proxy.exchange_facts import ExchangeFacts
 from gateway.proxy.http1 import CHUNKED, NO_BODY, RequestFields, ResponseHead, place_for_charset
 from gateway.proxy.upgrade import chosen_protocol
+
+if TYPE_CHECKING:
+    from gateway.plugins.request import Upstream
 
 _TAKES_TRAILERS = re.compile(rb"(?i)(?:^|,)[ \t]*trailers[ \t]*(?:[;,]|$)")
 
@@ -30,7 +34,7 @@ class ExchangeHeads(ExchangeFacts):
             head.method,
             b" ",
             resolution.upstream_path,
-            self._query,
+            self.query,
             b" HTTP/1.1\r\nHost: ",
             self._host_header,
             b"\r\nConnection: keep-alive",
@@ -53,7 +57,18 @@ class ExchangeHeads(ExchangeFacts):
             parts[-1] = b"\r\nContent-Length: 0\r\n\r\n"
         if not request_id_line:
             parts[10] = request_ids_of_others(fields.special)
+        if self._run is not None and self._run.request.changes is not None:
+            self._change_head(parts, self._run.request.changes)
         return b"".join(parts)
+
+    def _change_head(self, parts: list[bytes], changes: Upstream) -> None:
+        """Let plugins have their say."""
+        parts[11] = changes.lines
+        for place, change in ((0, changes.method), (2, changes.path), (3, changes.query)):
+            if change is not None:
+                parts[place] = change
+        if changes.host is not None:
+            parts[5] = changes.host
 
     def _forwarded_lines_with(self, fields: RequestFields) -> bytes:
         """Append to what earlier proxies said of the request (proxying.md section 2)."""
@@ -135,14 +150,14 @@ class ExchangeHeads(ExchangeFacts):
         te = fields.special.get(b"te")
         return te is not None and fields.minor == b"1" and bool(_TAKES_TRAILERS.search(te))
 
-    def _answer_lines(self, content_type: str, body_size: int) -> bytes:
+    def _answer_lines(self, content_type: str) -> bytes:
         proxy = self._proxy
         if self._chosen_at:  # a target was chosen: what failed was the upstream side
             how = self._proxied_lines()
         else:
             took_ms = (self._head_at - self._started_at) * 1000
             how = proxy.added_lines.unproxied % (took_ms, self.request_id)
-        what = b"\r\nContent-Type: %b\r\nContent-Length: %d" % (content_type.encode(), body_size)
+        what = b"\r\nContent-Type: " + content_type.encode() if content_type else b""
         lines = proxy.date_line() + what + proxy.added_lines.server + how
         if proxy.tells_more:
             lines = self._told_more(lines, self._failures[-1].status if self._failures else 0, {})

@@ -21,6 +21,7 @@ from gateway.proxy.forwarding import Forwarding
 from gateway.proxy.freshness import Freshness
 from gateway.proxy.http1 import HeadLimits
 from gateway.proxy.names import wire_names
+from gateway.proxy.plugin_failures import PluginFailures
 from gateway.proxy.pool import UpstreamPools
 from gateway.proxy.resolution import RouteTable, Sightings
 from gateway.proxy.resolver import Resolver
@@ -83,6 +84,7 @@ class Proxy:
         self.traffic = traffic
         self.error_bodies = errors.ErrorBodies(settings)
         self.failures = FailureLog()
+        self.plugin_failures = PluginFailures(settings.plugin_timeout_s)
         self.counts = ProxyCounts()
         self.request_ids = RequestIds()
         self.draining = False
@@ -107,6 +109,7 @@ class Proxy:
         )
         self._heap = RequestHeap()
         self._sightings = Sightings()
+        self.access_log = AccessLog.of(settings)
         self.table = self._table_of(Snapshot.empty())
         self.tls = self._make_tls_termination()
         self.freshness = Freshness(settings, traffic, self._version, sync_now, stale_s)
@@ -116,7 +119,6 @@ class Proxy:
         self.inspects_all = self.freshness.refuses_stale or self.forwarding.reads_ordinary
         self._date_second = 0
         self._date_line = b""
-        self.access_log = AccessLog.of(settings)
 
     def _name_lines(self) -> None:
         """Prepare the header lines that are the same for every message.
@@ -178,6 +180,11 @@ class Proxy:
             sightings=self._sightings,
         )
 
+    @property
+    def keeps_heads(self) -> bool:
+        """Whether the heads of responses are kept for those who log."""
+        return self.access_log is not None or self.table.has_plugins
+
     def _version(self) -> int:
         mark = self.table.snapshot.mark
         return 0 if mark is None else mark.version
@@ -202,7 +209,7 @@ class Proxy:
         self.traffic.refused[status] = self.traffic.refused.get(status, 0) + 1
         head = b"".join(
             (
-                b"HTTP/1.1 " + errors.STATUS_TEXT[status],
+                b"HTTP/1.1 " + errors.status_text(status),
                 self.date_line(),
                 b"\r\nContent-Type: " + content_type.encode(),
                 b"\r\nContent-Length: %d" % len(body),

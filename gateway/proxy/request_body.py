@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.plugins.request import BodyTooLarge
 from gateway.proxy.http1 import CHUNKED
 from gateway.proxy.spool import READ_BYTES, SpoolError, SpoolFile, SpoolRoom
 
@@ -127,6 +128,12 @@ class KeptBody:
     def framing_line(self) -> bytes:
         """A length, whatever framing the client chose."""
         return b"\r\nContent-Length: %d\r\n\r\n" % self._size
+
+    def in_memory(self) -> bytes:
+        """Return it. Raises BodyTooLarge when some of it is on disk."""
+        if self._file is not None:
+            raise BodyTooLarge(f"a body of {self._size} bytes is not held in memory")
+        return b"".join(self._pieces)
 
     def take(self, data: bytes) -> None:
         """Keep a piece."""

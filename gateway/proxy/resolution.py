@@ -16,6 +16,7 @@ from collections import OrderedDict
 
 from gateway.balancing import Balancer, WeightedRoundRobin
 from gateway.metrics.traffic import RouteTraffic, TrafficMetrics
+from gateway.plugins.chain import Chain
 from gateway.proxy import errors
 from gateway.proxy.client import Client
 from gateway.proxy.http1 import RequestHead
@@ -61,10 +62,20 @@ class Sightings:
 class Way:
     """What all requests of one route have in common while the snapshot lasts.
 
-    Without a ``service`` they go nowhere, and ``unserved`` is what they are told.
+    Without a ``service`` they go nowhere, and ``unserved`` is what they are told. ``chain`` is what
+    plugins they meet, None for none.
     """
 
-    __slots__ = ("balancer", "route", "serves", "service", "tls", "traffic", "unserved")
+    __slots__ = (
+        "balancer",
+        "chain",
+        "route",
+        "serves",
+        "service",
+        "tls",
+        "traffic",
+        "unserved",
+    )
 
     route: Route
     serves: bool
@@ -73,6 +84,7 @@ class Way:
     tls: TlsTerms | None
     traffic: RouteTraffic
     unserved: str
+    chain: Chain | None
 
 
 class Resolution(Way):
@@ -119,6 +131,9 @@ class RouteTable:
         self._most_keys = max(_MEMO_KEYS, int(_MEMO_KEYS_PER_ROUTE * len(snapshot.router)))
         self._words: dict[bytes, bytes] = {}  # methods and hosts of the keys, each only once
         self._ways: dict[Route, Way] = {}
+        self._plugins = snapshot.plugins.order()
+        self.has_plugins = bool(self._plugins)
+        self.chain_without_route = self._chain_of(None)
 
     def find(
         self, head: RequestHead, host: bytes, path: bytes, client: Client
@@ -180,6 +195,7 @@ class RouteTable:
         resolution.tls = way.tls
         resolution.traffic = way.traffic
         resolution.unserved = way.unserved
+        resolution.chain = way.chain
         resolution.candidate = candidate
         resolution.forwarded = _forwarded_lines(route, candidate.matched, host, path)
         resolution.upstream_path = escape(
@@ -193,6 +209,11 @@ class RouteTable:
         )
         return resolution
 
+    def _chain_of(self, route: Route | None) -> Chain | None:
+        if not self._plugins:
+            return None
+        return self.snapshot.plugins.chain(self._plugins, route, self.snapshot.directory)
+
     def _serves(self, route: Route) -> bool:
         """Tell whether the router may choose ``route``: not when its service is disabled."""
         return (self._ways.get(route) or self._make_way(route)).serves
@@ -204,9 +225,10 @@ class RouteTable:
         way.route = route
         service = snapshot.service_of(route)
         way.serves = service is None or service.enabled
-        missing = snapshot.missing_plugin_of(route)
+        missing = snapshot.plugins.missing_for(route)
         way.service = service if missing is None else None
         way.unserved = errors.NO_SERVICE if missing is None else errors.missing_plugin(missing)
+        way.chain = self._chain_of(route) if missing is None else None
         way.balancer = _NO_TARGETS if service is None else snapshot.balancer_of(service)
         way.tls = None if service is None else self._upstream_tls.terms_of(service, snapshot)
         label = "" if service is None else service.label

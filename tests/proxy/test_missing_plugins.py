@@ -87,7 +87,7 @@ async def test_the_answer_and_the_status_name_the_plugin(
     assert b"plugin 'key-auth' is not available on this node" in answer.body
     (bad,) = gateway.applier.bad_entities()
     assert (bad.kind, bad.id) == ("plugins", str(row["id"]))
-    assert "'key-auth' cannot run" in bad.reason
+    assert "'key-auth' is not present" in bad.reason
     assert "503" in bad.reason
 
 

@@ -1,0 +1,177 @@
+"""The plugins of one exchange: each phase in order, and what becomes of one that fails.
+
+A plugin that raises costs its request and no other: before the response's head it is answered with
+500, after it the response is cut. Which plugins take part turns out during ``access``; the phases
+after it are for those, also when one of them answered the request itself (plugins.md section 2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gateway.plugins.reply import Reply
+from gateway.plugins.request import Asked, Request
+from gateway.plugins.response import Response
+from gateway.proxy.plugin_failures import PluginFailures
+
+if TYPE_CHECKING:
+    from gateway.access_log import Record
+    from gateway.plugins.chain import Chain, RunningPlugin
+
+
+class Served(Asked, Protocol):
+    """The exchange that plugins run for."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody waits for the response any more."""
+        ...
+
+    def go_to_service(self) -> None:
+        """Go on: all plugins have let the request pass."""
+        ...
+
+    def answer_with(self, reply: Reply) -> None:
+        """End the exchange with a plugin's answer."""
+        ...
+
+
+class PluginError(Exception):
+    """A plugin failed; it is named and counted already."""
+
+
+class PluginRun:
+    """Runs the plugins of ``chain`` for one exchange."""
+
+    __slots__ = (
+        "_chain",
+        "_exchange",
+        "_failures",
+        "_task",
+        "filters_body",
+        "request",
+        "uses",
+    )
+
+    def __init__(self, exchange: Served, chain: Chain, failures: PluginFailures) -> None:
+        self._exchange = exchange
+        self._chain = chain
+        self._failures = failures
+        self._task: asyncio.Task[None] | None = None
+        self.request = Request(exchange, chain.directory)
+        self.uses: list[RunningPlugin] = []
+        self.filters_body = False
+
+    # -- on the way there
+
+    def access(self, start: int = 0) -> None:
+        """Let the plugins from a position on see the request, then let it go on."""
+        request, uses, slots = self.request, self.uses, self._chain.slots
+        for position in range(start, len(slots)):
+            slot, consumer = slots[position], request.consumer
+            use = slot.anybodys
+            if consumer is not None and slot.of_consumers is not None:
+                use = slot.choose(consumer.id)
+            if use is None:
+                continue
+            uses.append(use)
+            if use.access is None:
+                continue
+            try:
+                outcome = use.access(request)
+            except Exception as error:  # noqa: BLE001 - a plugin's, whatever it is
+                self._answer(self._failed(use, error), position)
+                return
+            if outcome is None:
+                continue
+            if isinstance(outcome, Reply):
+                self._answer(outcome, position)
+            else:
+                self._wait(use, outcome, position)
+            return
+        self._exchange.go_to_service()
+
+    def collect(self, position: int = 0) -> None:
+        """Take note of the plugins from ``position`` on, which see only the response."""
+        consumer = self.request.consumer
+        for slot in self._chain.slots[position:]:
+            use = slot.anybodys if consumer is None else slot.choose(consumer.id)
+            if use is not None:
+                self.uses.append(use)
+
+    def _wait(self, use: RunningPlugin, access: Coroutine[Any, Any, Any], position: int) -> None:
+        name = f"plugin-{use.plugin.name}"
+        self._task = asyncio.create_task(self._waited(use, access, position), name=name)
+
+    async def _waited(
+        self, use: RunningPlugin, access: Coroutine[Any, Any, Any], position: int
+    ) -> None:
+        """Go on once a plugin has come to an end, one way or the other."""
+        try:
+            async with asyncio.timeout(self._failures.timeout_s):
+                outcome = await access
+        except Exception as error:  # noqa: BLE001 - a plugin's, whatever it is
+            outcome = self._failed(use, error)
+        self._task = None
+        if self._exchange.is_over:
+            return
+        if outcome is None:
+            self.access(position + 1)
+        else:
+            self._answer(outcome, position)
+
+    def _answer(self, reply: Reply, position: int) -> None:
+        self.collect(position + 1)
+        self._exchange.answer_with(reply)
+
+    # -- on the way back
+
+    def filter_head(self, response: Response) -> None:
+        """Let the plugins see and change the head of a response. Raises PluginError."""
+        for use in self.uses:
+            if use.header_filter is not None:
+                try:
+                    use.header_filter(self.request, response)
+                except Exception as error:  # noqa: BLE001 - a plugin's, whatever it is
+                    self._failed(use, error)
+                    raise PluginError from None
+            if use.body_filter is not None:
+                self.filters_body = True
+
+    def filter_body(self, pieces: list[bytes], *, ended: bool) -> list[bytes]:
+        """Return what goes to the client in place of some pieces. Raises PluginError."""
+        data = b"".join(pieces)
+        for use in self.uses:
+            if use.body_filter is not None:
+                try:
+                    data = use.body_filter(self.request, data, ended)
+                except Exception as error:  # noqa: BLE001 - a plugin's, whatever it is
+                    self._failed(use, error)
+                    raise PluginError from None
+        return [data] if data else []
+
+    # -- in the end
+
+    @property
+    def logs(self) -> bool:
+        """Whether some plugin wants to know how it ended."""
+        return any(use.log is not None for use in self.uses)
+
+    def log(self, record: Record) -> None:
+        """Tell the plugins how it ended."""
+        for use in self.uses:
+            if use.log is not None:
+                try:
+                    use.log(self.request, record)
+                except Exception as error:  # noqa: BLE001 - a plugin's, whatever it is
+                    self._failed(use, error)
+
+    def stop(self) -> None:
+        """Wait for no plugin any more."""
+        if self._task is not None and self._task is not asyncio.current_task():
+            self._task.cancel()
+
+    def _failed(self, use: RunningPlugin, error: Exception) -> Reply:
+        return self._failures.note(use, error)
