@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import psycopg
 import structlog
@@ -13,6 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.store.connection import ask, is_cut
 from gateway.store.errors import translated
+
+IsolationLevel = Literal["AUTOCOMMIT", "READ COMMITTED"]
 
 T = TypeVar("T")
 

@@ -7,13 +7,12 @@ database do the rest (see the first migration).
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import event, text
+from sqlalchemy import event
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -22,36 +21,21 @@ from gateway.store import nodes
 from gateway.store.actor import Actor
 from gateway.store.connection import DEADLINE_MARGIN_S, connect, is_cut
 from gateway.store.errors import NO_VERSION, StoreUnavailable, translated
+from gateway.store.housekeeping import Housekeeping
 from gateway.store.nodes import ClusterView, Heartbeat, NodeRow
 from gateway.store.propagation import MEMBERS, Member
-from gateway.store.session import Session
+from gateway.store.session import IsolationLevel, Session
 from gateway.store.transactions import ReadTransaction, WriteTransaction
 
 __all__ = [
     "ClusterView",
     "Heartbeat",
+    "IsolationLevel",
     "NodeRow",
     "ReadTransaction",
     "Store",
     "WriteTransaction",
 ]
-
-IsolationLevel = Literal["AUTOCOMMIT", "READ COMMITTED"]
-
-HOUSEKEEPING_INTERVAL_S = 60.0
-PRUNING_LOCK = 0x6761_7465_0001
-"""Held by the one node that prunes the change log."""
-
-_PRUNE = text("""
-    WITH oldest AS MATERIALIZED (
-        SELECT version - :keep AS version FROM config_version
-        WHERE pg_try_advisory_xact_lock(:lock)
-    ), pruned AS (
-        DELETE FROM changes USING oldest WHERE changes.version <= oldest.version
-    )
-    DELETE FROM change_sets USING oldest WHERE change_sets.version < oldest.version
-""").bindparams(lock=PRUNING_LOCK)
-"""The version before the oldest kept one stays in ``change_sets``: a node may start from it."""
 
 
 class Store:
@@ -60,10 +44,14 @@ class Store:
     def __init__(self, settings: NodeSettings) -> None:
         self._settings = settings
         self._engine: AsyncEngine | None = None
-        self._next_housekeeping = 0.0
+        self._housekeeping = Housekeeping(self._session, settings)
+        self._tidying: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Make the pool; connections are opened when they are needed, so nothing is asked yet."""
+        """Make the pool; connections are opened when they are needed, so nothing is asked yet.
+
+        From now on the database is tidied up every now and then.
+        """
         self._engine = create_async_engine(
             "postgresql+psycopg://",
             async_creator=lambda: connect(self._settings),
@@ -74,9 +62,14 @@ class Store:
             pool_timeout=self._settings.database_connect_timeout_s,
         )
         event.listen(self._engine.sync_engine, "checkout", _replace_if_cut)
+        self._tidying = asyncio.create_task(self._housekeeping.run(), name="housekeeping")
 
     async def stop(self) -> None:
         """Close all connections."""
+        tidying, self._tidying = self._tidying, None
+        if tidying is not None:
+            tidying.cancel()
+            await asyncio.wait({tidying})
         engine, self._engine = self._engine, None
         if engine is not None:
             await engine.dispose()
@@ -106,13 +99,9 @@ class Store:
         return self._session("AUTOCOMMIT")
 
     async def heartbeat(self, beat: Heartbeat) -> None:
-        """Write what a node reports; now and then also clean up. Raises StoreUnavailable."""
+        """Write what a node reports. Raises StoreUnavailable."""
         async with self._session("AUTOCOMMIT") as session:
             await session.execute(nodes.report(beat))
-            if time.monotonic() >= self._next_housekeeping:
-                self._next_housekeeping = time.monotonic() + HOUSEKEEPING_INTERVAL_S
-                await session.execute(nodes.FORGET_UNSEEN)
-                await self._prune(session)
 
     async def join(self, beat: Heartbeat) -> None:
         """Write the first heartbeat of a node, in the place of those it succeeds.
@@ -142,13 +131,9 @@ class Store:
             rows = (await session.execute(MEMBERS)).mappings().all()
         return [Member(**row) for row in rows]
 
-    async def prune_change_log(self) -> None:
-        """Remove all but the newest ``change_log_keep`` versions. Raises StoreUnavailable."""
-        async with self._session("AUTOCOMMIT") as session:
-            await self._prune(session)
-
-    async def _prune(self, session: Session) -> None:
-        await session.execute(_PRUNE.bindparams(keep=self._settings.change_log_keep))
+    async def tidy(self) -> None:
+        """Tidy up now. What cannot be done is told in the log."""
+        await self._housekeeping.tidy()
 
     @asynccontextmanager
     async def _session(self, isolation_level: IsolationLevel) -> AsyncIterator[Session]:

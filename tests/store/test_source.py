@@ -212,7 +212,7 @@ async def test_a_node_within_the_kept_log_reads_changes_and_one_further_behind_e
         marks.append(await source.seen())
     pruning = Store(short)
     await pruning.start()
-    await pruning.prune_change_log()
+    await pruning.tidy()
     await pruning.stop()
     for mark in marks[:2]:
         load, _ = await read(source, mark)

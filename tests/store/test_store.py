@@ -436,6 +436,7 @@ async def test_a_node_that_stops_is_forgotten_and_a_silent_one_after_an_hour(
         )
     async with started(settings) as other:
         await other.heartbeat(heartbeat(name="another"))
+        await other.tidy()
         names = {node.id for node in (await other.cluster()).nodes}
     assert quiet.id in names
     assert not names & {stopped.id, silent.id}
