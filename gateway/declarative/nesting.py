@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from gateway.declarative.keys import unique_keys
 from gateway.entities import ENTITIES, EntityType
 from gateway.entities.credentials import BASICAUTH_CREDENTIALS
 from gateway.entities.password import KONG_PREFIX, is_kept
@@ -72,8 +73,14 @@ class _Nesting:
         return owners[0] if len(owners) == 1 and owners[0] in self._by_id else None
 
     def _written(self, table: str, entities: list[Entity], owner: str | None) -> list[Entity]:
-        by_name = sorted(entities, key=lambda e: (_name(table, e) or "", e["id"]))
-        return [self._entity(table, entity, owner) for entity in by_name]
+        in_order = sorted(entities, key=lambda entity: self._rank(table, entity))
+        return [self._entity(table, entity, owner) for entity in in_order]
+
+    def _rank(self, table: str, entity: Entity) -> tuple[str, ...]:
+        """Return what entities are sorted by: names first, ids only where there are none."""
+        keys = (field.name for fields in unique_keys(table) for field in fields)
+        names = (self._value(ENTITIES[table], key, entity[key]) for key in keys)
+        return (_name(table, entity) or "", *(str(name or "") for name in names), entity["id"])
 
     def _entity(self, table: str, entity: Entity, owner: str | None) -> Entity:
         entity_type = ENTITIES[table]
