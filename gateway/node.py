@@ -45,6 +45,7 @@ from gateway.proxy.proxy import Proxy
 from gateway.settings import NodeSettings, Role, SettingError, named
 from gateway.snapshot import SnapshotApplier
 from gateway.snapshot.disk import CopiedSource, DiskCopy, DiskCopyError
+from gateway.stalls import StallMonitor
 from gateway.status.app import create_app as create_status_app
 from gateway.status.facts import BadEntity, ConnectionCounts, NodeIdentity
 from gateway.store import migrate
@@ -124,6 +125,7 @@ class Node:
             stale_s=self.sync.stale_s,
         )
         self.plugins = PluginHost(settings)
+        self._stall_monitor = StallMonitor(settings.loop_stall_s)
         self.applier = SnapshotApplier(self.proxy.use, settings.router_flavor, self.plugins.make)
         self.store = Store(settings)
         self._admin_tokens = AdminTokens(self.store)
@@ -166,6 +168,8 @@ class Node:
             self._tasks.append(self._control_plane.start(self.identity.id, cluster))
         self._begin("sync", self._sync_loop.run())
         self._begin("heartbeat", self._pulse.run())
+        if self.settings.loop_stall_s:
+            self._begin("stall-monitor", self._stall_monitor.run())
         log.info("node is ready", **self._addresses())
 
     async def serve(self) -> int:
@@ -250,6 +254,16 @@ class Node:
     def access_log_counts(self) -> WriterCounts | None:
         """What became of the access log's lines, None if there is no such log."""
         return None if self.proxy.access_log is None else self.proxy.access_log.counts
+
+    @property
+    def plugin_failures(self) -> dict[str, int]:
+        """How often plugins have failed, by name."""
+        return self.proxy.plugin_failures.counts
+
+    @property
+    def loop_stalls(self) -> dict[str, int]:
+        """How often the event loop was held up, by what."""
+        return self._stall_monitor.counts
 
     @property
     def spooled_bytes(self) -> int:

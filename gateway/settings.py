@@ -435,6 +435,11 @@ class NodeSettings(SharedSettings):
     plugin_timeout_s: Seconds = Field(
         60.0, description="How long a plugin may keep a request waiting; then it is answered 500."
     )
+    loop_stall_s: Annotated[float, Field(ge=0, le=3600)] = Field(
+        0.25,
+        description="How long the event loop may be held up before the log names what does it; 0 "
+        "means never.",
+    )
 
     # -- access log
     access_log: AccessLogFormat = Field(

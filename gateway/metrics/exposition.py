@@ -95,6 +95,7 @@ class Exposition:
         yield self._requests_without_route()
         yield from self._freshness()
         yield from self._access_log()
+        yield from self._plugins()
         yield self._gauge("body_spool_bytes", "Bytes of bodies on disk.", self._node.spooled_bytes)
 
     def _node_info(self) -> Metric:
@@ -142,6 +143,26 @@ class Exposition:
             "Idle client connections closed to make room for new ones, at max_connections.",
             value=self._traffic.connections_gave_way,
         )
+
+    def _plugins(self) -> Iterator[Metric]:
+        for name, text, label, counts in (
+            (
+                "plugin_failures",
+                "Times a plugin raised, or kept a request waiting for too long.",
+                "plugin",
+                self._node.plugin_failures,
+            ),
+            (
+                "loop_stalls",
+                "Times the event loop was held up, by the plugin that did it, or other.",
+                "cause",
+                self._node.loop_stalls,
+            ),
+        ):
+            family = CounterMetricFamily(self._prefix + name, text, labels=[label])
+            for value, number in sorted(counts.items()):
+                family.add_metric([value], number)
+            yield family
 
     def _config(self) -> Iterator[Metric]:
         sync = self._node.sync

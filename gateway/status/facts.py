@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -95,6 +96,16 @@ class NodeFacts(Protocol):
     @property
     def access_log_counts(self) -> WriterCounts | None:
         """What became of the lines of the access log, None if there is none."""
+        ...
+
+    @property
+    def plugin_failures(self) -> Mapping[str, int]:
+        """How often plugins have failed, by name."""
+        ...
+
+    @property
+    def loop_stalls(self) -> Mapping[str, int]:
+        """How often the event loop was held up, by the plugin that did it, or ``other``."""
         ...
 
     @property

@@ -240,6 +240,13 @@ async def test_what_became_of_the_access_logs_lines_is_told(scraped: Scraped):
     assert await scraped.value("gateway_access_log_failures_total") == 1
 
 
+async def test_failures_of_plugins_and_stalls_are_told(scraped: Scraped):
+    scraped.node.plugin_failures["acl"] = 2
+    scraped.node.loop_stalls["other"] = 1
+    assert await scraped.value("gateway_plugin_failures_total", plugin="acl") == 2
+    assert await scraped.value("gateway_loop_stalls_total", cause="other") == 1
+
+
 async def test_what_bodies_take_of_the_disk_is_told(scraped: Scraped):
     assert await scraped.value("gateway_body_spool_bytes") == 0
     scraped.node.spooled_bytes = 1_000_000

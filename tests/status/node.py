@@ -45,6 +45,8 @@ class SomeNode:
     disk_copy: SomeDiskCopy | None = None
     access_log_counts: WriterCounts | None = None
     spooled_bytes: int = 0
+    plugin_failures: dict[str, int] = field(default_factory=dict)
+    loop_stalls: dict[str, int] = field(default_factory=dict)
 
     def connections(self) -> ConnectionCounts:
         return ConnectionCounts(

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -56,6 +57,8 @@ class SimulatedNode:
     disk_copy = None
     access_log_counts = None
     spooled_bytes = 0
+    plugin_failures: Mapping[str, int] = MappingProxyType({})
+    loop_stalls: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self, settings: NodeSettings, clock: Callable[[], float]) -> None:
         self.settings = settings
