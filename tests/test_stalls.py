@@ -32,9 +32,9 @@ async def test_a_plugin_that_blocks_is_named():
         async with Serving(Blocking) as gateway:
             assert (await gateway.ask("GET", "/")).status_code == 200
     watching.cancel()
-    assert monitor.counts == {"blocking": 1}
-    (line,) = (line for line in logs if line["event"] == "the event loop is held up")
-    assert line["plugin"] == "blocking"
+    assert monitor.counts["blocking"] == 1
+    (line,) = (line for line in logs if line.get("plugin") == "blocking")
+    assert line["event"] == "the event loop is held up"
     assert "access" in line["within"][0]
 
 
@@ -49,9 +49,8 @@ async def test_what_is_no_plugin_is_shown_by_its_functions():
     with capture_logs() as logs:
         dawdle()
     watching.cancel()
-    assert monitor.counts == {"other": 1}
-    (line,) = logs
-    assert "dawdle" in line["within"][0]
+    assert monitor.counts["other"] >= 1  # a busy machine may hold it up as well
+    assert any("dawdle" in line["within"][0] for line in logs)
 
 
 async def test_the_watching_ends_with_its_task():
