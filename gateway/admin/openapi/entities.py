@@ -10,22 +10,21 @@ from dataclasses import dataclass, replace
 
 from gateway.admin.barrier import BEHIND_HEADER, PROPAGATION_HEADER, UNSEEN_HEADER
 from gateway.admin.openapi import examples
-from gateway.admin.openapi.errors import CONFLICT, NOT_FOUND, OF_BODIES
+from gateway.admin.openapi.errors import CHANGED, CONFLICT, NOT_FOUND, OF_BODIES
 from gateway.admin.openapi.json_schema import (
     INTEGER,
-    TEXT,
     Schema,
     answered_schema,
     given_schema,
-    list_of,
-    or_null,
-    record,
+    page_of,
     reference,
     required_fields,
 )
 from gateway.admin.openapi.operation import Answer, Body, Header, Operation, Parameter
 from gateway.admin.openapi.parameters import (
+    CONDITIONS,
     CUSTOM_ID,
+    IF_NONE_MATCH,
     OFFSET,
     ROW_OFFSET,
     SIZE,
@@ -38,6 +37,7 @@ from gateway.entities import ENTITIES, EntityType
 from gateway.entities.consumer import CONSUMERS
 from gateway.entities.target import TARGETS
 
+_ETAG = {"ETag": Header("The state of the entity, for `If-Match`.", always=True, component="ETag")}
 _WRITTEN = {
     VERSION_HEADER: Header(
         "The version of the configuration that this made.",
@@ -77,14 +77,6 @@ def chapters() -> Iterator[tuple[str, str]]:
     """Yield the kinds of entities, each with what it is."""
     for table, entity_type in ENTITIES.items():
         yield table, _doc(entity_type)
-
-
-def page_of(schema: Schema) -> Schema:
-    """Return the schema of one page of a list."""
-    data = {**list_of(schema), "description": "What this page holds."}
-    page = record(data=data, next=or_null(TEXT) | {"description": "Path of the next page."})
-    page["properties"]["offset"] = {**TEXT, "description": "Where the next page begins, if any."}
-    return page
 
 
 def operations() -> Iterator[Operation]:
@@ -174,8 +166,8 @@ class _Kind:
             path=self._single,
             about=self.type.table,
             summary=f"Read {_a(self.type)}{self.whose}",
-            parameters=self._key,
-            answers={200: _entity(self.type), **_MISSING},
+            parameters=(*self._key, IF_NONE_MATCH),
+            answers={200: _entity(self.type), 304: _KNOWN, **_MISSING},
         )
 
     def upsert(self) -> Operation:
@@ -187,9 +179,9 @@ class _Kind:
             about=self.type.table,
             summary=f"Create or replace {_a(self.type)}{self.whose}",
             doc="Fields that are absent go back to their defaults.",
-            parameters=(*self._key, *WAIT),
+            parameters=(*self._key, *CONDITIONS, *WAIT),
             body=_body(self.type, self.given_by_url | in_url),
-            answers={200: _written(self.type), **_WRITE_ERRORS, **_MISSING},
+            answers={200: _written(self.type), 412: CHANGED, **_WRITE_ERRORS, **_MISSING},
         )
 
     def patch(self) -> Operation:
@@ -200,9 +192,9 @@ class _Kind:
             about=self.type.table,
             summary=f"Change {_a(self.type)}{self.whose}",
             doc=_PATCH_DOC,
-            parameters=(*self._key, *WAIT),
+            parameters=(*self._key, *CONDITIONS, *WAIT),
             body=_changes(self.type),
-            answers={200: _written(self.type), **_WRITE_ERRORS, **_MISSING},
+            answers={200: _written(self.type), 412: CHANGED, **_WRITE_ERRORS, **_MISSING},
         )
 
     def delete(self) -> Operation:
@@ -213,8 +205,8 @@ class _Kind:
             about=self.type.table,
             summary=f"Delete {_a(self.type)}{self.whose}",
             doc="" if self.parents else "It is no error if it is not there.",
-            parameters=(*self._key, *WAIT),
-            answers={204: Answer("It is gone.", headers=_WRITTEN), **_MISSING},
+            parameters=(*self._key, *CONDITIONS, *WAIT),
+            answers={204: Answer("It is gone.", headers=_WRITTEN), 412: CHANGED, **_MISSING},
         )
 
     # -- parts
@@ -284,15 +276,15 @@ def _parent_operations(child: EntityType, parent: EntityType, field: str) -> Ite
     suffix = f"_{field}_of_{child.singular}"
     whose = f"the {_words(field)} of {_a(child)}"
     key = (key_of(child),)
-    written = {200: _written(parent), **_WRITE_ERRORS, **_MISSING}
+    written = {200: _written(parent), 412: CHANGED, **_WRITE_ERRORS, **_MISSING}
     yield Operation(
         id=f"get{suffix}",
         method="GET",
         path=path,
         about=child.table,
         summary=f"Read {whose}",
-        parameters=key,
-        answers={200: _entity(parent), **_MISSING},
+        parameters=(*key, IF_NONE_MATCH),
+        answers={200: _entity(parent), 304: _KNOWN, **_MISSING},
     )
     yield Operation(
         id=f"put{suffix}",
@@ -301,7 +293,7 @@ def _parent_operations(child: EntityType, parent: EntityType, field: str) -> Ite
         about=child.table,
         summary=f"Replace {whose}",
         doc="If there is none, one is created and linked.",
-        parameters=(*key, *WAIT),
+        parameters=(*key, *CONDITIONS, *WAIT),
         body=_body(parent, frozenset()),
         answers=written,
     )
@@ -312,7 +304,7 @@ def _parent_operations(child: EntityType, parent: EntityType, field: str) -> Ite
         about=child.table,
         summary=f"Change {whose}",
         doc=_PATCH_DOC,
-        parameters=(*key, *WAIT),
+        parameters=(*key, *CONDITIONS, *WAIT),
         body=_changes(parent),
         answers=written,
     )
@@ -333,6 +325,7 @@ def _parent_operations(child: EntityType, parent: EntityType, field: str) -> Ite
 _PATCH_DOC = "Absent fields stay as they are; null clears; records are merged field by field."
 _MISSING = {404: NOT_FOUND}
 _WRITE_ERRORS = {409: CONFLICT, **OF_BODIES}
+_KNOWN = Answer("It is in the state of `If-None-Match`.", headers=_ETAG, component="Known")
 _NOT_HERE = Answer(
     "There is one, and it is not deleted here.",
     reference("Message"),
@@ -342,11 +335,11 @@ _NOT_HERE = Answer(
 
 def _entity(entity_type: EntityType) -> Answer:
     schema = reference(entity_type.model.__name__)
-    return Answer(f"The {_words(entity_type.singular)}.", schema)
+    return Answer(f"The {_words(entity_type.singular)}.", schema, headers=_ETAG)
 
 
 def _written(entity_type: EntityType) -> Answer:
-    return replace(_entity(entity_type), headers=_WRITTEN)
+    return replace(_entity(entity_type), headers=_ETAG | _WRITTEN)
 
 
 def _body(entity_type: EntityType, given_by_url: frozenset[str] | set[str]) -> Body:

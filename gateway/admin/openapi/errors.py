@@ -94,6 +94,11 @@ CONFLICT = Answer(
     },
     component="Conflict",
 )
+CHANGED = Answer(
+    "Somebody else was faster: the entity is not in the state that the request is for.",
+    _MESSAGE,
+    component="Changed",
+)
 TOO_LARGE = Answer("The body is too large.", _MESSAGE, component="TooLarge")
 WRONG_TYPE = Answer(
     "The body is of a type that is not read, or compressed.",

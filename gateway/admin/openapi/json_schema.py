@@ -62,6 +62,14 @@ def or_null(schema: Schema) -> Schema:
     return allowed | {"enum": [*schema["enum"], None]} if "enum" in schema else allowed
 
 
+def page_of(schema: Schema) -> Schema:
+    """Return the schema of one page of a list."""
+    data = {**list_of(schema), "description": "What this page holds."}
+    page = record(data=data, next=or_null(TEXT) | {"description": "Path of the next page."})
+    page["properties"]["offset"] = {**TEXT, "description": "Where the next page begins, if any."}
+    return page
+
+
 def reference(component: str) -> Schema:
     """Return the schema that is found among the components."""
     return {"$ref": f"#/components/schemas/{component}"}

@@ -37,7 +37,7 @@ _ROOT = open_record(
     timers=record(running=INTEGER, pending=INTEGER),
     plugins=record(
         available_on_server=map_of(record(version=TEXT, priority=INTEGER)),
-        enabled_in_cluster=list_of(TEXT),
+        enabled_in_cluster=or_null(list_of(TEXT)),
     ),
     configuration={**OBJECT, "description": "All settings, secrets as asterisks."},
     pids=record(master=INTEGER, workers=list_of(INTEGER)),
@@ -67,6 +67,12 @@ _STATUS = open_record(
         last_propagation_ms=or_null(NUMBER),
         strategy_restarts=INTEGER,
         strategy_problem=or_null(TEXT),
+    ),
+    memory=record(
+        lua_shared_dicts=OBJECT,
+        workers_lua_vms=list_of(
+            record(pid=INTEGER, http_allocated_gc={"type": ["string", "integer"]})
+        ),
     ),
     server=map_of(INTEGER),
     database=record(reachable=BOOLEAN),
@@ -160,6 +166,15 @@ def _of_node() -> list[Operation]:
             path="/status",
             about=NODE,
             summary="Say what the node serves from and what it is busy with",
+            parameters=(
+                Parameter(
+                    "unit",
+                    "query",
+                    "Unit of the memory in use.",
+                    {**TEXT, "enum": list("bkmgBKMG"), "default": "m"},
+                ),
+                Parameter("scale", "query", "Its decimals.", {**INTEGER, "default": 2}),
+            ),
             answers={200: Answer("Its status.", _STATUS)},
         ),
     ]

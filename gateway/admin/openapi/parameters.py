@@ -61,6 +61,20 @@ WAIT = (
 )
 """How a write waits for the cluster."""
 
+IF_MATCH = Parameter(
+    "If-Match",
+    "header",
+    "An `ETag`: write only if the entity is still in that state. `*`: only if it is there.",
+    component="if_match",
+)
+IF_NONE_MATCH = Parameter(
+    "If-None-Match",
+    "header",
+    "An `ETag`: answer only if the entity is in another state. `*` with PUT: only create.",
+    component="if_none_match",
+)
+CONDITIONS = (IF_MATCH, IF_NONE_MATCH)
+
 
 def key_of(entity_type: EntityType) -> Parameter:
     """Return the path parameter that names one entity."""
