@@ -13,7 +13,15 @@ from pydantic import Field, create_model
 from pydantic.fields import FieldInfo
 
 from gateway.entities.consumer import OF_CONSUMER
-from gateway.entities.entity import Entity, ForeignKey, Given, Reference, Unique, UpdatedEntity
+from gateway.entities.entity import (
+    Entity,
+    ForeignKey,
+    Given,
+    Operation,
+    Reference,
+    Unique,
+    UpdatedEntity,
+)
 from gateway.entities.entity_type import EntityType
 from gateway.entities.errors import SchemaViolationError, violation
 from gateway.entities.rules import AtLeast, OneOf, Rule, Satisfies, Unrepeated
@@ -50,14 +58,18 @@ class PluginType(EntityType):
     """The kind of entity that has a model for each plugin."""
 
     def model_of(self, given: Given) -> type[Entity]:
-        """Return the model for the plugin that is named.
-
-        Raises SchemaViolationError for one that is not present: nothing else can be judged then.
-        """
+        """Return the model for the plugin that is named, the generic one if it is not present."""
         name = given.get("name")
-        if isinstance(name, str) and name in registry.present():
-            return _model_of(name)
-        raise SchemaViolationError({"name": self.problem_with("name", name) or _not_present(name)})
+        is_present = isinstance(name, str) and name in registry.present()
+        return _model_of(str(name)) if is_present else self.model
+
+    def validate(self, given: Given, operation: Operation = "create") -> Entity:
+        """Return the entity; without a plugin that is present, nothing else of it is judged."""
+        if self.model_of(given) is self.model:
+            name = given.get("name")
+            problem = self.problem_with("name", name) or _not_present(name)
+            raise SchemaViolationError({"name": problem})
+        return super().validate(given, operation)
 
 
 def _not_present(name: Any) -> str:

@@ -176,7 +176,7 @@ def test_every_rule_is_told_or_is_a_function():
 # -- plugins
 
 
-KEY_AUTH, QUOTA = (registry.present()[name] for name in ("key-auth", "quota"))
+GATE_KEY, QUOTA = (registry.present()[name] for name in ("gate-key", "quota"))
 
 
 def test_a_plugin_tells_its_configuration():
@@ -195,7 +195,7 @@ def test_a_plugin_tells_its_configuration():
 
 def test_a_plugin_tells_what_it_cannot_be_limited_to():
     consumer = {"type": "foreign", "reference": "consumers", "eq": None}
-    assert attributes(plugin_schema(KEY_AUTH), "consumer") == consumer
+    assert attributes(plugin_schema(GATE_KEY), "consumer") == consumer
     names = [name for it in plugin_schema(QUOTA)["fields"] for name in it]
     assert names == ["protocols", "config"]
 
@@ -206,7 +206,7 @@ def test_a_plugin_tells_its_protocols():
     assert protocols["elements"] == {"type": "string", "one_of": ["http", "https", "tcp"]}
 
 
-@pytest.mark.parametrize(("plugin", "needed"), [(KEY_AUTH, {}), (QUOTA, {"unit": "request"})])
+@pytest.mark.parametrize(("plugin", "needed"), [(GATE_KEY, {}), (QUOTA, {"unit": "request"})])
 def test_what_is_absent_from_a_configuration_is_stored_as_its_default(
     plugin: type[Plugin], needed: Schema
 ):

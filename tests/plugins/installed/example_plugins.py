@@ -12,10 +12,10 @@ from gateway.entities.types import Headers, Id, Number, Path, Text, Timestamp, U
 from gateway.plugins.contract import Plugin
 
 
-class KeyAuth(Plugin):
+class GateKey(Plugin):
     """Lets in who has a key; only then is it known which consumer asks."""
 
-    name = "key-auth"
+    name = "gate-key"
     priority = 1250
     version = "3.9.3"
     scopes = frozenset({"route", "service"})
