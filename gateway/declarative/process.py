@@ -28,7 +28,7 @@ class Answer:
 
 
 class ProcessError(Exception):
-    """The process ended without an answer; the message has its last words."""
+    """The process gave no answer; the message has its last words."""
 
 
 async def run(job: Job, body: bytes, follow: Callable[[Progress], None]) -> Answer:
@@ -43,14 +43,15 @@ async def run(job: Job, body: bytes, follow: Callable[[Progress], None]) -> Answ
     )
     try:
         _, answer, last_words = await talk
-    finally:
+        exit_code = await process.wait()
+    except BaseException:
         talk.cancel()
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
+        with suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
+        raise
     if answer is None:
-        raise ProcessError(f"exit code {process.returncode}: {last_words or 'it said nothing'}")
+        raise ProcessError(f"exit code {exit_code}: {last_words or 'it said nothing'}")
     return answer
 
 
@@ -80,7 +81,10 @@ async def _tell(process: Process, line: bytes, body: bytes) -> None:
 async def _listen(process: Process, follow: Callable[[Progress], None]) -> Answer | None:
     assert process.stdout is not None  # noqa: S101 - a pipe was asked for
     while line := await process.stdout.readline():
-        said = said_in(line)
+        try:
+            said = said_in(line)
+        except (ValueError, TypeError):
+            raise ProcessError(f"it said {line[:LAST_WORDS_BYTES]!r}") from None
         if isinstance(said, Ending):
             document = await process.stdout.readexactly(said.size)
             return Answer(said.outcome, document, said.version)
