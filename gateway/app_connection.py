@@ -140,9 +140,8 @@ class TlsArrival(asyncio.Protocol):
         self._handshake: asyncio.Task[None] | None = None
         self.waiting_since: float | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin the handshake, if there is room for one more connection."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP gives a full one
         if _make_room(self._connections, self._limits.connections):
             with contextlib.suppress(OSError):  # no more file descriptors, or the client has gone
                 self._begin(_handle_on(transport))
