@@ -7,7 +7,7 @@ is ours; the rest is as in reference sheet admin-api.md, section 8.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import parse_qsl
@@ -68,17 +68,19 @@ class ConfigResource:
         form = _FORMATS.get(query.get("format", "yaml"))
         if form is None:
             raise invalid_option("format", f"expected one of: {', '.join(_FORMATS)}")
-        job = self._job(request, "export", form=form)
+        job = self._job(request, "export", self._time(), form=form)
         return _response(await self._done(job, b""))
 
     async def write(self, request: Request) -> Response:
         """Make the configuration what the body says, or tell what that would change."""
+        left_s = self._time()
         query = parse_query(request.scope["query_string"])
         task: Task = "compare" if _flag(query, "dry_run") else "write"
-        job = self._job(request, task, flatten_errors=_flag(query, "flatten_errors"))
+        flatten_errors = _flag(query, "flatten_errors")
         self._refuse_if_busy()
         limit_bytes = self._settings.admin_body_limit_bytes
         body = await read_body(request, limit_bytes, "admin_body_limit_bytes")
+        job = self._job(request, task, left_s, flatten_errors=flatten_errors)
         return _response(await self._done(job, body), is_write=task == "write")
 
     async def progress(self, request: Request) -> Response:
@@ -86,12 +88,20 @@ class ConfigResource:
         del request
         return JsonResponse({"progress": self._progress and asdict(self._progress)})
 
-    def _job(self, request: Request, task: Task, **further: Any) -> Job:
+    def _time(self) -> Callable[[], float]:
+        """Return what tells how many seconds this request has left from now on."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + OWN_DEADLINE * self._settings.admin_timeout_s
+        return lambda: max(0.0, deadline - loop.time())
+
+    def _job(
+        self, request: Request, task: Task, left_s: Callable[[], float], **further: Any
+    ) -> Job:
         return Job(
             task=task,
             database=database_settings(self._settings),
             actor=actor_of(request),
-            deadline_s=OWN_DEADLINE * self._settings.admin_timeout_s,
+            deadline_s=left_s(),
             select_tags=_select_tags(request),
             content_type=request.headers.get("content-type", ""),
             **further,
@@ -110,9 +120,15 @@ class ConfigResource:
             async with asyncio.timeout(job.deadline_s):
                 return await run(job, body, self._note)
         except TimeoutError:
-            raise _too_late(self._progress, job) from None
+            raise self._too_late() from None
         finally:
             self._progress = None
+
+    def _too_late(self) -> ApiError:
+        message = "Timed out while loading configuration"
+        if self._progress is not None and self._progress.step == "commit":
+            message += "; it may or may not be committed: compare it again"
+        return plain(504, f"{message} (admin_timeout_s is {self._settings.admin_timeout_s:g})")
 
     def _note(self, progress: Progress) -> None:
         self._progress = progress
@@ -128,13 +144,6 @@ def _response(answer: Answer, *, is_write: bool = False) -> Response:
     if answer.outcome is Outcome.UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER_S)
     return Response(answer.document, _STATUS[answer.outcome], headers, MEDIA_TYPE)
-
-
-def _too_late(progress: Progress | None, job: Job) -> ApiError:
-    message = "Timed out while loading configuration"
-    if progress is not None and progress.step == "commit":
-        message += "; it may or may not be committed: compare it again"
-    return plain(504, f"{message} ({job.deadline_s:g} s, of admin_timeout_s)")
 
 
 def _flag(query: Mapping[str, str], name: str) -> bool:
