@@ -31,7 +31,7 @@ EXPIRY_ACTOR = '{"request_id": "expiry"}'
 """Who the audit log says removed what had expired; all else of a request is null there."""
 EXPIRY_LOCK_TIMEOUT_MS = 200
 
-_LOCK = 0x6761_7465_0001
+LOCK = 0x6761_7465_0001
 """Held by the one node that tidies up."""
 
 _PRUNE_CHANGES = text("""
@@ -42,7 +42,7 @@ _PRUNE_CHANGES = text("""
         DELETE FROM changes USING oldest WHERE changes.version <= oldest.version
     )
     DELETE FROM change_sets USING oldest WHERE change_sets.version < oldest.version
-""").bindparams(lock=_LOCK)
+""").bindparams(lock=LOCK)
 """The version before the oldest kept one stays in ``change_sets``: a node may start from it."""
 
 _PRUNE_AUDIT = text("""
@@ -55,10 +55,10 @@ _PRUNE_AUDIT = text("""
         LIMIT :most
     )
     DELETE FROM audit USING old WHERE audit.id = old.id
-""").bindparams(lock=_LOCK, most=BITE)
+""").bindparams(lock=LOCK, most=BITE)
 
 _BEGIN_REMOVAL = select(
-    func.pg_try_advisory_xact_lock(_LOCK),
+    func.pg_try_advisory_xact_lock(LOCK),
     func.set_config("lock_timeout", f"{EXPIRY_LOCK_TIMEOUT_MS}ms", True),
     func.set_config("gateway.actor", EXPIRY_ACTOR, True),
 )
