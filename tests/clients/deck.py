@@ -55,11 +55,12 @@ KINDS = (
 
 LEVELS = (1, 2, 3, 4)
 
-ABSENT_IN_OPEN_SOURCE = (
-    *("oauth2", "mtls-auths", "consumer_groups", "vaults", "keys", "key-sets", "partials"),
-    "filter-chains",
-)
-"""Lists that are asked for as well; 404 means none (C3)."""
+FURTHER = {
+    **dict.fromkeys(("oauth2", "mtls-auths"), (404,)),
+    **dict.fromkeys(("consumer_groups", "vaults", "keys", "key-sets", "partials"), (404, 403)),
+    "filter-chains": (404, 400),
+}
+"""Lists that are asked for as well, and the statuses that mean that there are none (C3)."""
 
 REFERENCES = {
     "certificate": "certificates",
@@ -153,7 +154,7 @@ class Deck:
     async def read(self) -> State:
         """Read everything, all lists at once; targets once their upstreams are known."""
         kinds = [kind.collection for kind in KINDS if kind.collection != "targets"]
-        every = [*kinds, *ABSENT_IN_OPEN_SOURCE]
+        every = [*kinds, *FURTHER]
         lists = await self._run(self._list(f"/{name}", self.tags) for name in every)
         state = dict(zip(every, lists, strict=True))
         pools = [f"/upstreams/{pool['id']}/targets" for pool in state["upstreams"]]
@@ -229,7 +230,7 @@ class Deck:
         found: list[Entity] = []
         while True:
             response = await self._send("GET", f"{path}?{httpx.QueryParams(query)}")
-            if response.status_code == 404 and path[1:] in ABSENT_IN_OPEN_SOURCE:
+            if response.status_code in FURTHER.get(path[1:], ()):
                 return []
             page = _success(response)
             found += page["data"]

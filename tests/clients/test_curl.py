@@ -6,11 +6,12 @@ line that has kept it. The addresses, files and names are those that the tutoria
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shlex
 import shutil
-import subprocess
+from asyncio.subprocess import DEVNULL, PIPE
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from tests.proxy.certificates import Authority, new_rsa_key
 
 CURL = shutil.which("curl")
 
-pytestmark = pytest.mark.skipif(
-    CURL is None and "CI" not in os.environ, reason="curl is not installed"
-)
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.skipif(CURL is None and "CI" not in os.environ, reason="curl is not installed"),
+]
 
 DEADLINE_S = 30
 ANY = object()
@@ -337,11 +339,11 @@ STORIES = {
 
 
 @pytest.mark.parametrize("story", STORIES.values(), ids=STORIES)
-def test_tutorial(story: list[Line], admin_url: str, tmp_path: Path) -> None:
+async def test_tutorial(story: list[Line], admin_url: str, tmp_path: Path) -> None:
     write_files(tmp_path)
     ids: dict[str, str] = {}
     for line in story:
-        status, answer = typed(line.command, admin_url, ids, tmp_path)
+        status, answer = await typed(line.command, admin_url, ids, tmp_path)
         told = f"{line.command}\n{status} {json.dumps(answer)}"
         assert status == line.status, told
         for name, value in (line.pieces or {}).items():
@@ -350,22 +352,25 @@ def test_tutorial(story: list[Line], admin_url: str, tmp_path: Path) -> None:
             ids[line.keep] = answer["id"]
 
 
-def typed(command: str, admin_url: str, ids: dict[str, str], directory: Path) -> tuple[int, Any]:
+async def typed(
+    command: str, admin_url: str, ids: dict[str, str], directory: Path
+) -> tuple[int, Any]:
     """Run a command; return the status and the JSON of the answer."""
     assert CURL is not None, "CI has to install curl"
     command = command.replace("localhost:8001", admin_url.removeprefix("http://"))
     for name, id_ in ids.items():
         command = command.replace(f"${name}", id_)
     _, *arguments = shlex.split(command)
-    run = subprocess.run(
-        [CURL, "--disable", "-sS", "--noproxy", "*", "-w", r"\r\n\r\n%{http_code}", *arguments],
+    process = await asyncio.create_subprocess_exec(
+        *(CURL, "--disable", "-sS", "--noproxy", "*", "-w", r"\r\n\r\n%{http_code}", *arguments),
         cwd=directory,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=True,
+        stdin=DEVNULL,
+        stdout=PIPE,
     )
-    head_and_body, _, status = run.stdout.rpartition("\n\n")
+    async with asyncio.timeout(DEADLINE_S):
+        stdout, _ = await process.communicate()
+    said = stdout.decode().replace("\r\n", "\n")
+    head_and_body, _, status = said.rpartition("\n\n")
     body = head_and_body.rpartition("\n\n")[2].strip()
     return int(status), json.loads(body) if body.startswith("{") else None
 

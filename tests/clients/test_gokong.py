@@ -14,7 +14,17 @@ pytestmark = [needs_go_kong, pytest.mark.asyncio(loop_scope="session")]
 WALKS = Path(__file__).parent / "gokong"
 
 NOT_YET = {
-    "TestPluginsService": "no plugin is bundled",
+    "TestTargetMarkHealthy": "targets have no health that could be set",
+    "TestTargetMarkUnhealthy": "targets have no health that could be set",
+    "TestPluginsService": "no plugin of Kong's is bundled",
+    "TestPluginWithTags": "no plugin of Kong's is bundled",
+    "TestPluginListEndpoint": "no plugin of Kong's is bundled",
+    "TestPluginListAllForEntityEndpoint": "no plugin of Kong's is bundled",
+    "TestOauth2CredentialCreate": "there are no credentials of OAuth 2",
+    "TestOauth2CredentialCreateWithID": "there are no credentials of OAuth 2",
+    "TestOauth2CredentialGet": "there are no credentials of OAuth 2",
+    "TestOauth2CredentialDelete": "there are no credentials of OAuth 2",
+    "TestOauth2CredentialListMethods": "there are no credentials of OAuth 2",
 }
 """Tests of go-kong that do not pass, and why; whoever mends one takes it out."""
 
