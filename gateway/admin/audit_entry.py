@@ -73,7 +73,7 @@ def _value(field: EntityField, value: Any, at: datetime) -> Any:
             except ValueError:  # beyond Python's years
                 return value
             if field.kind is FieldKind.EXPIRY:
-                return max(0, math.ceil((time - at).total_seconds()))
+                return max(0, math.floor((time - at).total_seconds()))
             return field.to_api(time)
         case _:
             return value
