@@ -15,6 +15,8 @@ from gateway.entities import ENTITIES
 from gateway.store.embedded import EmbeddedPostgres
 from tests.scenarios.nodes import NodeProcess, http_client
 
+from .go import GoTests, compile_go_kong
+
 THIRD_PARTY_PLUGINS = Path(__file__).parent / "third_party"
 """What a package with a plugin leaves in `site-packages`."""
 
@@ -69,3 +71,15 @@ def node(running_node: NodeProcess, remove_entities: Callable[[], None]) -> Iter
 @pytest.fixture
 def admin_url(node: NodeProcess) -> str:
     return f"http://{node.addresses['admin']}"
+
+
+@pytest.fixture(scope="session")
+def go_cache(pytestconfig: pytest.Config) -> Path:
+    """Where the compiler keeps what it has compiled, from one run to the next."""
+    assert pytestconfig.cache is not None
+    return pytestconfig.cache.mkdir("go-build")
+
+
+@pytest.fixture(scope="session")
+def go_kong(tmp_path_factory: pytest.TempPathFactory, go_cache: Path) -> GoTests:
+    return compile_go_kong(tmp_path_factory.mktemp("go-kong"), go_cache)

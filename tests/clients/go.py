@@ -59,11 +59,11 @@ class GoTests:
         )
         return listing.stdout.split()
 
-    async def run(self, name: str, admin_url: str) -> Outcome:
+    async def run(self, name: str, admin_url: str, **environment: str) -> Outcome:
         """Run one test in a process of its own, so that a panic ends no other."""
         process = await asyncio.create_subprocess_exec(
             *(self.binary, "-test.v", f"-test.run=^{name}$"),
-            env={"KONG_ADMIN_URL": admin_url},
+            env={"KONG_ADMIN_URL": admin_url, **environment},
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=STDOUT,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .go import GoTests, compile_go_kong, compile_tests, names_of_tests, needs_go_kong
+from .go import GoTests, compile_tests, names_of_tests, needs_go_kong
 
 pytestmark = [needs_go_kong, pytest.mark.asyncio(loop_scope="session")]
 
@@ -30,20 +30,8 @@ NOT_YET = {
 
 
 @pytest.fixture(scope="session")
-def go_cache(pytestconfig: pytest.Config) -> Path:
-    """Where the compiler keeps what it has compiled, from one run to the next."""
-    assert pytestconfig.cache is not None
-    return pytestconfig.cache.mkdir("go-build")
-
-
-@pytest.fixture(scope="session")
 def walks(tmp_path_factory: pytest.TempPathFactory, go_cache: Path) -> GoTests:
     return compile_tests(WALKS, tmp_path_factory.mktemp("walks"), go_cache)
-
-
-@pytest.fixture(scope="session")
-def go_kong(tmp_path_factory: pytest.TempPathFactory, go_cache: Path) -> GoTests:
-    return compile_go_kong(tmp_path_factory.mktemp("go-kong"), go_cache)
 
 
 @pytest.mark.parametrize("name", names_of_tests(WALKS))
