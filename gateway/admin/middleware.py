@@ -11,10 +11,25 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.admin.access.browsers import Browsers
 from gateway.admin.actor import ACTOR
+from gateway.admin.barrier import BEHIND_HEADER, PROPAGATION_HEADER, UNSEEN_HEADER
 from gateway.admin.errors import answer, plain
+from gateway.admin.responses import VERSION_HEADER
 from gateway.store.actor import Actor
 
 REQUEST_ID_HEADER = "X-Gateway-Admin-Request-Id"
+
+_EXPOSED = ", ".join(
+    (
+        "ETag",
+        "Retry-After",
+        VERSION_HEADER,
+        REQUEST_ID_HEADER,
+        PROPAGATION_HEADER,
+        BEHIND_HEADER,
+        UNSEEN_HEADER,
+    )
+)
+"""What scripts in a browser may read besides what they always may."""
 
 
 class SettledPath:
@@ -94,6 +109,7 @@ class CommonHeaders:
                 headers[self._latency_header] = str(round((time.monotonic() - started) * 1000))
                 headers["Access-Control-Allow-Origin"] = self._browsers.allowed_origin(asking)
                 headers["Access-Control-Allow-Credentials"] = "true"
+                headers["Access-Control-Expose-Headers"] = _EXPOSED
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -125,6 +125,12 @@ async def test_a_write_answers_with_the_new_etag(client: Client, method: str, pa
     assert written.headers["ETag"] == await etag(client, path) != before
 
 
+async def test_scripts_in_a_browser_may_read_it(client: Client):
+    made = await client.post("/services", json={"host": "a"})
+    exposed = made.headers["Access-Control-Expose-Headers"].split(", ")
+    assert {"ETag", "X-Gateway-Config-Version", "X-Gateway-Admin-Request-Id"} <= {*exposed}
+
+
 async def test_an_etag_stays_while_others_change(client: Client):
     await created(client, "/services", name="orders", host="a")
     before = await etag(client, "/services/orders")
