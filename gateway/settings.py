@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import socket
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -398,8 +398,31 @@ class NodeSettings(SharedSettings):
         "", description="Client certificate (PEM file) shown where no entity gives one."
     )
     upstream_tls_cert_key: str = Field("", description="The private key of `upstream_tls_cert`.")
-    dns_ttl_s: Seconds = Field(30.0, description="How long a resolved host name is used.")
-    dns_timeout_s: Seconds = Field(5.0, description="Deadline for resolving a host name.")
+    dns_servers: str = Field(
+        "",
+        description="Name servers, as addresses with or without a port, like "
+        "10.0.0.2,[fd00::2]:5353; empty means those of /etc/resolv.conf.",
+    )
+    dns_hosts_file: str = Field(
+        "/etc/hosts", description="File of names that no name server is asked for; empty: none."
+    )
+    dns_order: str = Field(
+        "SRV,A,AAAA",
+        description="Record types that names are looked up by: the first that has any counts.",
+    )
+    dns_timeout_s: Seconds = Field(5.0, description="Deadline for looking up a host name.")
+    dns_ttl_min_s: Seconds = Field(
+        1.0, description="How long an answer is used at least, whatever its TTL."
+    )
+    dns_ttl_max_s: Seconds = Field(
+        300.0, description="How long an answer is used at most, whatever its TTL."
+    )
+    dns_stale_s: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        3600.0, description="How long an outdated answer is used while name servers fail."
+    )
+    dns_not_found_ttl_s: Seconds = Field(
+        5.0, description="How long a name that does not exist is not asked for again."
+    )
 
     # -- answers
     headers: str = Field(
@@ -504,6 +527,18 @@ class NodeSettings(SharedSettings):
             raise ValueError(f"'{name}' is no name of a header, nor {PROXY_PROTOCOL}")
         return name
 
+    @field_validator("dns_servers")
+    @classmethod
+    def _are_servers(cls, text: str) -> str:
+        name_servers(text)
+        return text
+
+    @field_validator("dns_order")
+    @classmethod
+    def _are_record_types(cls, text: str) -> str:
+        record_types(text)
+        return text
+
     @field_validator("port_maps")
     @classmethod
     def _are_ports(cls, text: str) -> str:
@@ -599,6 +634,28 @@ def trusted_peers(text: str) -> tuple[list[Network], bool]:
     """
     names = [name.strip() for name in text.split(",")]
     return networks(",".join(name for name in names if name != "unix:")), "unix:" in names
+
+
+def name_servers(text: str) -> list[tuple[str, int]]:
+    """Return the addresses and ports in `dns_servers`. Raises ValueError naming the bad one."""
+    servers = []
+    for server in filter(None, map(str.strip, text.split(","))):
+        is_alone = server.count(":") > 1 and not server.startswith("[")  # IPv6 without a port
+        parts = urlsplit("//" + (f"[{server}]" if is_alone else server))
+        try:
+            servers.append((str(ip_address(parts.hostname or "")), parts.port or 53))
+        except ValueError:
+            raise ValueError(f"'{server}' is no address of a name server") from None
+    return servers
+
+
+def record_types(text: str) -> list[str]:
+    """Return the types in `dns_order`. Raises ValueError naming the bad one."""
+    types = [name.strip().upper() for name in text.split(",")]
+    for name in types:
+        if name not in ("SRV", "A", "AAAA") or types.count(name) > 1:
+            raise ValueError(f"'{text}' must name SRV, A and AAAA, each once at most")
+    return types
 
 
 def mapped_ports(text: str) -> dict[int, int]:
