@@ -1,6 +1,21 @@
-"""Which target of an upstream entity takes a request. Pure: no I/O, no clock."""
+"""Which address of an upstream entity takes a request. Pure: no I/O, no clock."""
 
-from gateway.balancing.balancer import Balancer
-from gateway.balancing.round_robin import WeightedRoundRobin
+from gateway.balancing.balancer import Balancer, Failure, Listener, TryEnd
+from gateway.balancing.endpoint import Endpoint, Member
+from gateway.balancing.group import Balancing, Group
+from gateway.balancing.hash_inputs import Hashed, HashInput, HashOn, with_cookie
 
-__all__ = ["Balancer", "WeightedRoundRobin"]
+__all__ = [
+    "Balancer",
+    "Balancing",
+    "Endpoint",
+    "Failure",
+    "Group",
+    "HashInput",
+    "HashOn",
+    "Hashed",
+    "Listener",
+    "Member",
+    "TryEnd",
+    "with_cookie",
+]

@@ -2,52 +2,63 @@
 
 Source: ``balancer.md`` section 3. A full turn is ``sum(weights) / gcd(weights)`` picks. It is never
 laid out as a wheel, whose size would explode with coprime weights; cost and memory follow the
-number of targets. Each balancer starts somewhere else, so that nodes do not march in step.
+number of endpoints. Each balancer starts somewhere else, so that nodes do not march in step.
 
-A retry takes no turn: it is drawn by weight from the targets that have not failed. If it took one,
-each request that failed on a target would spend the turn of a good one, until most first tries
-went to the target that fails.
+A retry takes no turn: it is drawn by weight from the endpoints that have not failed. If it took
+one, each request that failed on an endpoint would spend the turn of a good one, until most first
+tries went to the endpoint that fails.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from heapq import heapify, heapreplace
-from itertools import cycle
+from itertools import cycle, repeat
 from math import gcd
 from random import choices, random, randrange
-from typing import Generic, TypeVar
 
-T = TypeVar("T")
-
-
-class WeightedRoundRobin(Generic[T]):
-    """A balancer over (target, weight) pairs; a target of weight 0 is never picked."""
-
-    __slots__ = ("_next", "_targets", "_weights")
-
-    def __init__(self, targets: Sequence[tuple[T, int]]) -> None:
-        self._targets = tuple(target for target, weight in targets if weight > 0)
-        self._weights = tuple(weight for _, weight in targets if weight > 0)
-        self._next = _turns(self._weights).__next__ if self._weights else None
-
-    def pick(self, exclude: Collection[object] = ()) -> T | None:
-        """Return the next target, None if there is none; see `Balancer.pick`."""
-        if self._next is None:
-            return None
-        left = [i for i, t in enumerate(self._targets) if t not in exclude] if exclude else ()
-        if not left:
-            return self._targets[self._next()]
-        weights = [self._weights[index] for index in left]
-        return self._targets[choices(left, weights)[0]]  # noqa: S311 - spreads load only
+from gateway.balancing.endpoint import Endpoint
 
 
-def _turns(weights: Sequence[int]) -> Iterator[int]:
-    """Return an endless iterator over indices, each as often as its weight says."""
+class RoundRobin:
+    """Endpoints take turns, as often as their weights say."""
+
+    __slots__ = ("_endpoints", "_next", "_weights")
+
+    listener = None
+
+    def __init__(self) -> None:
+        self._endpoints: list[Endpoint] = []
+        self._weights: list[int] = []
+        self._next: Callable[[], Endpoint | None] = repeat(None).__next__
+
+    def arrange(self, endpoints: Sequence[Endpoint]) -> None:
+        """Start anew if anything has changed; see `Balancer.arrange`."""
+        usable = [endpoint for endpoint in endpoints if endpoint.available and endpoint.weight]
+        weights = [endpoint.weight for endpoint in usable]
+        if usable != self._endpoints or weights != self._weights:
+            self._endpoints, self._weights = usable, weights
+            self._next = _turns(usable, weights).__next__ if usable else repeat(None).__next__
+
+    def pick(
+        self, now: float, exclude: Collection[Endpoint] = (), value: bytes | None = None
+    ) -> Endpoint | None:
+        """Return whose turn it is; when all have failed, they go on taking turns."""
+        del now, value
+        if exclude:
+            left = [endpoint for endpoint in self._endpoints if endpoint not in exclude]
+            if left:
+                weights = [endpoint.weight for endpoint in left]
+                return choices(left, weights)[0]  # noqa: S311 - spreads load only
+        return self._next()
+
+
+def _turns(endpoints: Sequence[Endpoint], weights: Sequence[int]) -> Iterator[Endpoint]:
+    """Return an endless iterator over the endpoints, each as often as its weight says."""
     if len(set(weights)) > 1:
-        return _ProportionalTurns(weights)
-    start = randrange(len(weights))  # noqa: S311 - spreads load only
-    return cycle((*range(start, len(weights)), *range(start)))
+        return map(endpoints.__getitem__, _ProportionalTurns(weights))
+    start = randrange(len(endpoints))  # noqa: S311 - spreads load only
+    return cycle((*endpoints[start:], *endpoints[:start]))
 
 
 class _ProportionalTurns:

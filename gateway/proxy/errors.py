@@ -108,6 +108,11 @@ def missing_plugin(name: str) -> str:
     return f"plugin '{name}' is not available on this node"
 
 
+def lookup_failed(host: str, reason: str) -> str:
+    """Return what is said where name servers could not say where a service is."""
+    return f"failed the initial dns/balancer resolve for '{host}' with: {reason}"
+
+
 def status_text(status: int) -> bytes:
     """Return a status with its phrase, as far as it has one."""
     return _STATUS_TEXT.get(status) or b"%d " % status

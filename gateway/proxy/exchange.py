@@ -12,6 +12,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from gateway.balancing import Failure, TryEnd
 from gateway.plugins.lines import line
 from gateway.plugins.response import Response
 from gateway.proxy import errors
@@ -31,8 +32,10 @@ from gateway.proxy.upstream import UpstreamConnection
 from gateway.proxy.upstream_tls import TlsPeer, server_name
 
 if TYPE_CHECKING:
+    from gateway.balancing import HashOn, Listener
     from gateway.plugins.chain import Chain
     from gateway.plugins.reply import Reply
+    from gateway.proxy.destinations import Destination
     from gateway.snapshot import Route
 
 _NOT_REPEATED = frozenset({b"POST", b"PATCH", b"LOCK"})
@@ -203,24 +206,54 @@ class Exchange(ExchangeHeads):
 
     def _try_next(self) -> None:
         self._tries += 1
-        target = self._resolution.balancer.pick(self._failed)
-        if target is None:
-            self.answer(503, errors.NO_TARGET if self._tries == 1 else None)
-            return
-        self._target = target
-        self._chosen_at = perf_counter()
+        self._pick()
+
+    def on_endpoints_known(self) -> None:
+        """Pick one, now that names have answered."""
+        if not self._over:
+            self._pick()
+
+    def _pick(self) -> None:
+        """Pick an endpoint, and send the request there as soon as there is a connection."""
         resolution = self._resolution
-        self._host_header = target.host_header[self._service.protocol]
+        destination = resolution.destination
+        now = perf_counter()
+        if now >= destination.due_at:
+            destination.refresh(now)
+        value = None if destination.hash_on is None else self._hash_value(destination.hash_on)
+        endpoint = destination.pick(now, self._failed, value)
+        if endpoint is None:
+            self._find_no_endpoint(destination)
+            return
+        self._endpoint = endpoint
+        self._listener = destination.listener
+        self._chosen_at = now
+        self._host_header = endpoint.host_header[self._service.protocol]
         if resolution.route.preserve_host:
             self._host_header = self.host or self._downstream.client.sni or self._host_header
         terms = resolution.tls
         peer = None if terms is None else TlsPeer(server_name(self._host_header), terms)
         pools = self._proxy.pools
-        connection = pools.take_idle(target, peer)
+        connection = pools.take_idle(endpoint, peer)
         if connection is not None:
             self._send(connection)
         else:
-            pools.open_for(self, self._service, target, peer)
+            pools.open_for(self, self._service, endpoint, peer)
+
+    def _hash_value(self, hash_on: HashOn) -> bytes | None:
+        """Return what this request is hashed by, which stays the same for all its tries."""
+        if self._hashed is None:
+            self._hashed = hash_on.read(self)
+        return self._hashed.value
+
+    def _find_no_endpoint(self, destination: Destination) -> None:
+        """Wait for names to answer, or give up."""
+        if destination.is_waiting:
+            destination.wait(self)
+        elif self._failures:
+            self.answer(503)
+        else:
+            self.answer(*destination.refusal())
 
     def on_connected(self, connection: UpstreamConnection) -> None:
         """Take the connection that was opened for this exchange."""
@@ -234,14 +267,7 @@ class Exchange(ExchangeHeads):
         if self._over:
             return
         self._note_failure("no connection", str(failure))
-        if failure.unresolved:
-            # Without an address, nothing was chosen in this try (proxying.md section 3).
-            self._chosen_at = self._failures[-1].chosen_at if self._failures else 0.0
-            message = None if self._failures else errors.NO_ADDRESS
-            self._fail_try(503, message, may_repeat=True)
-        else:
-            status = self._note_failed_try(timed_out=failure.timed_out)
-            self._fail_try(status, None, may_repeat=True)
+        self._fail_try(timed_out=failure.timed_out, may_repeat=True)
 
     def _send(self, connection: UpstreamConnection) -> None:
         self.upstream = connection
@@ -262,35 +288,56 @@ class Exchange(ExchangeHeads):
         self.upstream = None
         self._note_failure("no response", reason)
         may_repeat = self.method not in _NOT_REPEATED
-        if connection.reused and not timed_out and not self._extra_try_used:
+        may_have_been_idle = connection.reused and not timed_out and not self._extra_try_used
+        if may_have_been_idle:
             self._extra_try_used = True  # it may just have been closed for idleness
             self._tries -= 1
-        status = self._note_failed_try(timed_out=timed_out)
-        self._fail_try(status, None, may_repeat=may_repeat)
+        self._fail_try(timed_out=timed_out, may_repeat=may_repeat, is_fault=not may_have_been_idle)
 
     def on_bad_response(self, reason: str) -> None:
         """Answer 502: what came was no response, and asking again would not make it one."""
         self.upstream = None
         self._note_failure("bad response", reason)
-        self.answer(self._note_failed_try(timed_out=False))
+        self._fail_try(timed_out=False, may_repeat=False)
 
-    def _note_failed_try(self, *, timed_out: bool) -> int:
-        """Remember how the try ended; return the status that it stands for."""
+    def _fail_try(self, *, timed_out: bool, may_repeat: bool, is_fault: bool = True) -> None:
+        """Remember how the try ended, and try again where allowed.
+
+        Other endpoints are preferred then, if it was the fault of this one.
+        """
+        endpoint = self._endpoint
         status = 504 if timed_out else 502
-        self._failures += (FailedTry(self._target, self._chosen_at, status),)
-        return status
-
-    def _fail_try(self, status: int, message: str | None, *, may_repeat: bool) -> None:
+        self._failures += (FailedTry(endpoint, self._chosen_at, status),)
         if self._body is not None and not self._body.may_be_repeated:
             may_repeat = False
-        if may_repeat and self._tries <= self._service.retries:
-            self._failed += (self._target,)
-            self._try_next()
-        else:
-            self.answer(status, message)
+        is_last = not may_repeat or self._tries > self._service.retries
+        if self._listener is not None:
+            failure = Failure.TIMEOUT if timed_out else Failure.CONNECTION
+            told = failure if is_fault else None
+            self._tell_listener(self._listener, failure=told, is_last=is_last)
+        if is_last:
+            self.answer(status)
+            return
+        if is_fault:
+            self._failed += (endpoint,)
+        self._try_next()
+
+    def _tell_listener(
+        self,
+        listener: Listener,
+        *,
+        status: int = 0,
+        failure: Failure | None = None,
+        is_last: bool = True,
+    ) -> None:
+        """Tell how the try ended, once."""
+        self._listener = None
+        now = perf_counter()
+        took_s = (self._head_at if status else now) - self._chosen_at
+        listener.ended(self._endpoint, TryEnd(now, took_s, status, failure, is_last))
 
     def _note_failure(self, event: str, reason: str) -> None:
-        self._proxy.failures.note(event, reason, f"{self._target.host}:{self._target.port}")
+        self._proxy.failures.note(event, reason, f"{self._endpoint.host}:{self._endpoint.port}")
 
     # -- the way back
 
@@ -392,6 +439,7 @@ class Exchange(ExchangeHeads):
             raise MessageError("upgrade that was not asked for")
         self._head_at = perf_counter()
         self.status = head.status
+        self.response_head = head
         self._from_upstream = True
         self.upstream = None
         self._free_bodies()
@@ -573,6 +621,9 @@ class Exchange(ExchangeHeads):
 
     def _end(self, ended_at: float | None = None) -> None:
         self._over = True
+        if self._listener is not None:
+            head = getattr(self, "response_head", None)
+            self._tell_listener(self._listener, status=0 if head is None else head.status)
         if self._body is not None or self._backlog is not None:
             self._free_bodies()
         self._count(ended_at or perf_counter())

@@ -7,6 +7,7 @@ from time import perf_counter, time
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.access_log import Record, Try
+from gateway.balancing import Endpoint, Hashed, Listener
 from gateway.metrics.traffic import RouteTraffic
 from gateway.proxy.backlog import Backlog
 from gateway.proxy.client_side import Downstream
@@ -20,16 +21,16 @@ if TYPE_CHECKING:
     from gateway.proxy.plugin_run import PluginRun
     from gateway.proxy.proxy import Proxy
     from gateway.routing import Captures
-    from gateway.snapshot import Route, Service, Target
+    from gateway.snapshot import Route, Service
 
 
 class FailedTry(NamedTuple):
-    """A try that came to nothing: its target, when that was chosen, and the status it stands for.
+    """A try that came to nothing: its endpoint, when that was chosen, and its status.
 
     ``chosen_at`` is a reading of ``perf_counter``.
     """
 
-    target: Target
+    endpoint: Endpoint
     chosen_at: float
     status: int
 
@@ -43,19 +44,21 @@ class ExchangeFacts:
         "_body_asked",
         "_chosen_at",
         "_downstream",
+        "_endpoint",
         "_extra_try_used",
         "_failed",
         "_failures",
         "_from_upstream",
+        "_hashed",
         "_head_at",
         "_host_header",
+        "_listener",
         "_over",
         "_proxy",
         "_resolution",
         "_run",
         "_service",
         "_started_at",
-        "_target",
         "_traffic",
         "_tries",
         "client",
@@ -76,7 +79,7 @@ class ExchangeFacts:
 
     _resolution: Resolution  # once a route was found
     _service: Service  # once it is clear that the route has one
-    _target: Target  # once one was picked, like the next
+    _endpoint: Endpoint  # once one was picked, like the next
     _host_header: bytes
     response_head: ResponseHead  # once one has come
 
@@ -106,11 +109,13 @@ class ExchangeFacts:
         self._head_at = 0.0
         self._tries = 0
         self._extra_try_used = False
-        self._failed: tuple[Target, ...] = ()
+        self._failed: tuple[Endpoint, ...] = ()
         self._failures: tuple[FailedTry, ...] = ()
         self._body: RequestBody | None = None  # once it is asked for
         self._body_asked: asyncio.Future[None] | None = None  # once a plugin wants to see it
         self._backlog: Backlog | None = None  # while the client takes less than has come
+        self._hashed: Hashed | None = None  # where the upstream entity hashes
+        self._listener: Listener | None = None  # while somebody wants to know how the try ends
         self._run: PluginRun | None = None  # where the route has plugins
         self._from_upstream = False
         self._over = False
@@ -169,6 +174,13 @@ class ExchangeFacts:
         return None if self._traffic is None else self._resolution.captures
 
     @property
+    def identity(self) -> bytes | None:
+        """The id of the consumer that plugins found, else of its credential."""
+        request = None if self._run is None else self._run.request
+        found = None if request is None else request.consumer or request.credential
+        return None if found is None else str(found.id).encode()
+
+    @property
     def _client_name(self) -> str:
         return self.client.address.decode()
 
@@ -218,13 +230,12 @@ class ExchangeFacts:
     def _told_tries(self, epoch: float) -> list[Try]:
         """Return the tries; ``epoch`` is what the clock of this exchange counts from."""
         tries = [
-            Try(epoch + chosen_at, target.address or target.host, target.port, status)
-            for target, chosen_at, status in self._failures
+            Try(epoch + chosen_at, endpoint.address, endpoint.port, status)
+            for endpoint, chosen_at, status in self._failures
         ]
         if self._from_upstream:
-            target = self._target
-            address = target.address or target.host
-            tries.append(Try(epoch + self._chosen_at, address, target.port, 0))
+            endpoint = self._endpoint
+            tries.append(Try(epoch + self._chosen_at, endpoint.address, endpoint.port, 0))
         return tries
 
     def _count(self, ended_at: float) -> None:

@@ -6,22 +6,21 @@ import asyncio
 from functools import partial
 from typing import Any, Protocol
 
+from gateway.balancing import Endpoint
 from gateway.proxy.deadlines import DeadlineWheel
 from gateway.proxy.http1 import HeadLimits
-from gateway.proxy.resolver import Resolver
 from gateway.proxy.upstream import UpstreamConnection
 from gateway.proxy.upstream_tls import TlsPeer, UntrustedError, UpstreamTls, check_depth, check_name
 from gateway.settings import NodeSettings
-from gateway.snapshot import Service, Target
+from gateway.snapshot import Service
 
 
 class ConnectError(Exception):
-    """No connection to a target. ``timed_out`` tells a 504 from a 502, ``unresolved`` a 503."""
+    """No connection to an endpoint. ``timed_out`` tells a 504 from a 502."""
 
-    def __init__(self, reason: str, *, timed_out: bool = False, unresolved: bool = False) -> None:
+    def __init__(self, reason: str, *, timed_out: bool = False) -> None:
         super().__init__(reason)
         self.timed_out = timed_out
-        self.unresolved = unresolved
 
 
 class Opener(Protocol):
@@ -66,12 +65,10 @@ class UpstreamPools:
         settings: NodeSettings,
         *,
         wheel: DeadlineWheel,
-        resolver: Resolver,
         tls: UpstreamTls,
         limits: HeadLimits,
     ) -> None:
         self._wheel = wheel
-        self._resolver = resolver
         self._tls = tls
         self._limits = limits
         self._size = settings.upstream_keepalive_pool_size
@@ -82,26 +79,24 @@ class UpstreamPools:
         self._opening: set[asyncio.Task[None]] = set()
         self._open_connections: set[UpstreamConnection] = set()
 
-    def take_idle(self, target: Target, peer: TlsPeer | None) -> UpstreamConnection | None:
-        """Return an idle connection to ``target``, None when one has to be opened.
+    def take_idle(self, endpoint: Endpoint, peer: TlsPeer | None) -> UpstreamConnection | None:
+        """Return an idle connection to ``endpoint``, None when one has to be opened.
 
         ``peer`` is None for a connection without TLS.
         """
-        address = target.address or self._resolver.known(target.host)
-        if address is None:
-            return None
-        pool = self._pools.get((address, target.port, peer))
+        pool = self._pools.get((endpoint.address, endpoint.port, peer))
         if pool is None or not pool.idle:
             return None
         connection, _ = pool.idle.popitem()
         return connection
 
     def open_for(
-        self, opener: Opener, service: Service, target: Target, peer: TlsPeer | None
+        self, opener: Opener, service: Service, endpoint: Endpoint, peer: TlsPeer | None
     ) -> None:
-        """Open a connection to ``target`` in a task of its own and tell ``opener`` the outcome."""
+        """Open a connection to ``endpoint`` in a task of its own; tell ``opener`` the outcome."""
         task = asyncio.get_running_loop().create_task(
-            self._open(opener, service, target, peer), name=f"connect-{target.host}:{target.port}"
+            self._open(opener, service, endpoint, peer),
+            name=f"connect-{endpoint.host}:{endpoint.port}",
         )
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
@@ -143,11 +138,11 @@ class UpstreamPools:
             connection.close()
 
     async def _open(
-        self, opener: Opener, service: Service, target: Target, peer: TlsPeer | None
+        self, opener: Opener, service: Service, endpoint: Endpoint, peer: TlsPeer | None
     ) -> None:
         try:
             async with asyncio.timeout(service.connect_timeout_s):
-                connection = await self._connect(service, target, peer)
+                connection = await self._connect(service, endpoint, peer)
         except TimeoutError:
             opener.on_connect_failed(ConnectError("connect timed out", timed_out=True))
         except ConnectError as failure:
@@ -158,14 +153,9 @@ class UpstreamPools:
             opener.on_connected(connection)
 
     async def _connect(
-        self, service: Service, target: Target, peer: TlsPeer | None
+        self, service: Service, endpoint: Endpoint, peer: TlsPeer | None
     ) -> UpstreamConnection:
-        address = target.address or self._resolver.known(target.host)
-        if address is None:
-            try:
-                address = await self._resolver.resolve(target.host)
-            except OSError as error:
-                raise ConnectError(str(error), unresolved=True) from error
+        address, port = endpoint.address, endpoint.port
         options: dict[str, Any] = {}
         if peer is not None:
             check_name(peer.name)
@@ -178,12 +168,12 @@ class UpstreamPools:
             partial(
                 UpstreamConnection,
                 self,
-                (address, target.port, peer),
+                (address, port, peer),
                 self._wheel,
                 self._limits,
             ),
             address,
-            target.port,
+            port,
             **options,
         )
         if peer is not None:

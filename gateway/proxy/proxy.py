@@ -16,6 +16,7 @@ from gateway.proxy.admission import Admission
 from gateway.proxy.client import Client
 from gateway.proxy.deadlines import DeadlineWheel
 from gateway.proxy.debug_lines import DebugLines
+from gateway.proxy.destinations import Destinations
 from gateway.proxy.failures import FailureLog
 from gateway.proxy.forwarding import Forwarding
 from gateway.proxy.freshness import Freshness
@@ -98,12 +99,12 @@ class Proxy:
         )
         self.spool_room = SpoolRoom(settings.body_spool_dir, settings.body_spool_limit_bytes)
         self.wheel = DeadlineWheel(loop)
-        self.resolver = Resolver(ttl_s=settings.dns_ttl_s, timeout_s=settings.dns_timeout_s)
+        self.resolver = Resolver(settings)
+        self.destinations = Destinations(self.resolver, loop)
         self.upstream_tls = UpstreamTls(settings, self.failures)
         self.pools = UpstreamPools(
             settings,
             wheel=self.wheel,
-            resolver=self.resolver,
             tls=self.upstream_tls,
             limits=self.head_limits,
         )
@@ -165,6 +166,7 @@ class Proxy:
     def use(self, snapshot: Snapshot) -> None:
         """Serve from ``snapshot`` from the next request on."""
         outdated, self.table = self.table, self._table_of(snapshot)
+        self.destinations.use(snapshot)
         outdated.snapshot = Snapshot.empty()  # nobody looks anything up there any more
         self.freshness.note_apply()
         self._empty(outdated)
@@ -176,6 +178,7 @@ class Proxy:
             self.traffic,
             self.upstream_tls,
             flavor,
+            destinations=self.destinations,
             heap=self._heap,
             sightings=self._sightings,
         )

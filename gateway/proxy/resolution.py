@@ -14,18 +14,18 @@ from __future__ import annotations
 from array import array
 from collections import OrderedDict
 
-from gateway.balancing import Balancer, WeightedRoundRobin
 from gateway.metrics.traffic import RouteTraffic, TrafficMetrics
 from gateway.plugins.chain import Chain
 from gateway.proxy import errors
 from gateway.proxy.client import Client
+from gateway.proxy.destinations import Destination, Destinations
 from gateway.proxy.http1 import RequestHead
 from gateway.proxy.upstream_tls import TlsTerms, UpstreamTls
 from gateway.routing import Candidate, Captures, select
 from gateway.routing.hosts import with_port
 from gateway.routing.paths import escape, forwarded_prefix, normalize, upstream_path
 from gateway.settings import RouterFlavor
-from gateway.snapshot import Route, Service, Snapshot, Target
+from gateway.snapshot import Route, Service, Snapshot
 from gateway.snapshot.heap import RequestHeap
 
 _MEMO_KEYS = 16_384
@@ -34,8 +34,6 @@ _MEMO_KEY_BYTES = 512
 _SHARED_WORDS = 1024
 _SIGHTINGS = 1 << 18
 _FORGOTTEN_AT_ONCE = 256
-
-_NO_TARGETS: Balancer[Target] = WeightedRoundRobin(())
 
 Key = tuple[bytes, bytes, bytes]
 """Method, host, raw path."""
@@ -67,8 +65,8 @@ class Way:
     """
 
     __slots__ = (
-        "balancer",
         "chain",
+        "destination",
         "route",
         "serves",
         "service",
@@ -80,7 +78,7 @@ class Way:
     route: Route
     serves: bool
     service: Service | None
-    balancer: Balancer[Target]
+    destination: Destination
     tls: TlsTerms | None
     traffic: RouteTraffic
     unserved: str
@@ -117,12 +115,14 @@ class RouteTable:
         upstream_tls: UpstreamTls,
         flavor: RouterFlavor,
         *,
+        destinations: Destinations,
         heap: RequestHeap,
         sightings: Sightings,
     ) -> None:
         self.snapshot = snapshot
         self._traffic = traffic
         self._upstream_tls = upstream_tls
+        self._destinations = destinations
         self._heap = heap
         self._assumes_port = flavor is RouterFlavor.TRADITIONAL_COMPATIBLE
         self._plain: Memo = OrderedDict()
@@ -191,7 +191,7 @@ class RouteTable:
         resolution = Resolution()
         resolution.route = route = way.route
         resolution.service = service = way.service
-        resolution.balancer = way.balancer
+        resolution.destination = way.destination
         resolution.tls = way.tls
         resolution.traffic = way.traffic
         resolution.unserved = way.unserved
@@ -229,7 +229,8 @@ class RouteTable:
         way.service = service if missing is None else None
         way.unserved = errors.NO_SERVICE if missing is None else errors.missing_plugin(missing)
         way.chain = self._chain_of(route) if missing is None else None
-        way.balancer = _NO_TARGETS if service is None else snapshot.balancer_of(service)
+        to = self._destinations
+        way.destination = to.nowhere if service is None else to.of(service, snapshot)
         way.tls = None if service is None else self._upstream_tls.terms_of(service, snapshot)
         label = "" if service is None else service.label
         self._ways[route] = way

@@ -22,6 +22,7 @@ from gateway.snapshot.certificates import (
     compile_sni,
 )
 from gateway.snapshot.compiled import (
+    Target,
     Upstream,
     compile_route,
     compile_service,
@@ -72,7 +73,7 @@ class SnapshotBuilder:
         self.plugins = PluginsBuilder(base.plugins, make_plugin)
         self._bad = base.bad.mutate()
         # Upstream id → target id → what it has become, None for gone.
-        self._target_changes: dict[UUID, dict[UUID, tuple[str, int] | None]] = {}
+        self._target_changes: dict[UUID, dict[UUID, Target | None]] = {}
 
     def add(self, batch: Batch) -> None:
         """Take what changed in one table."""
@@ -204,9 +205,7 @@ class SnapshotBuilder:
             target = self._compile("targets", row, parse_target)
             self._change_target(row["id"], row["upstream_id"], target)
 
-    def _change_target(
-        self, id_: UUID, upstream_id: UUID | None, target: tuple[str, int] | None
-    ) -> None:
+    def _change_target(self, id_: UUID, upstream_id: UUID | None, target: Target | None) -> None:
         before = self._target_owners.pop(id_, None)
         if before is not None:
             self._target_changes.setdefault(before, {})[id_] = None

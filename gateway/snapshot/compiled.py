@@ -7,14 +7,15 @@ that the builder can leave out that row and name it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from ipaddress import ip_address
 from typing import Any, Literal
 from uuid import UUID
 
-from gateway.balancing import Balancer, WeightedRoundRobin
+from gateway.balancing import Balancing, HashInput, HashOn
+from gateway.balancing.group import ALGORITHMS
 from gateway.routing import HTTP_FAMILY, RouteRule
 from gateway.routing.paths import PathHandling
 
@@ -28,36 +29,49 @@ REDIRECTS = frozenset({301, 302, 307, 308, 426})
 _PORT = (0, 65_535)
 _TIMEOUT_MS = (60_000, 1, 2**31 - 2)  # default, least, greatest
 _HOST = re.compile(r"[^\x00-\x20\x7f]+")
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_COOKIE_PATH = re.compile(r"[^\x00-\x1f;\x7f-\U0010ffff]+")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Target:
-    """One ``host:port`` that requests can be sent to, and the Host header each protocol sends.
+    """One ``host:port`` that requests can be sent to, without brackets around an IPv6 address.
 
     ``address`` is the host when that is an IP literal; None means that it has to be resolved.
     """
 
     host: str
     port: int
+    weight: int
     address: str | None
-    host_header: Mapping[str, bytes]
 
     @classmethod
-    def of(cls, host: str, port: int, host_header: str | None = None) -> Target:
-        """Make a target; ``host_header`` replaces the target's own name (router.md section 7)."""
+    def of(cls, host: str, port: int, weight: int = 1) -> Target:
+        """Make a target; its host may have brackets."""
         host = host.removeprefix("[").removesuffix("]")
-        address = _address(host)
-        name = host_header or (f"[{host}]" if ":" in host else host)
-        headers = {
-            protocol: (name if port == default else f"{name}:{port}").encode()
-            for protocol, default in DEFAULT_PORTS.items()
-        }
-        return cls(host, port, address, headers)
+        return cls(host, port, weight, _address(host))
+
+
+def host_headers(host: str, port: int) -> Mapping[str, bytes]:
+    """Return the Host header that each protocol sends (router.md section 7).
+
+    ``host`` is a name or an address, or a name with a port of its own.
+    """
+    name = host
+    if ":" in host:
+        address = _address(host.strip("[]"))
+        if address is None:
+            return dict.fromkeys(DEFAULT_PORTS, host.encode())
+        name = f"[{address}]"
+    return {
+        protocol: (name if port == default else f"{name}:{port}").encode()
+        for protocol, default in DEFAULT_PORTS.items()
+    }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Service:
-    """Where a route's requests go. ``direct`` is used unless ``host`` names an upstream entity.
+    """Where a route's requests go: to ``direct`` unless ``host`` names an upstream entity.
 
     The node's settings stand in for what of TLS is None or empty. The certificates' ids may lead to
     none in the snapshot.
@@ -77,7 +91,7 @@ class Service:
     ca_certificates: tuple[UUID, ...]
     client_certificate: UUID | None
     enabled: bool
-    direct: Balancer[Target]
+    direct: Target
 
     @property
     def label(self) -> str:
@@ -109,21 +123,25 @@ class Route:
         return self.name or str(self.id)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Upstream:
-    """A named set of targets; its balancer keeps its place until the set changes."""
+    """A named set of targets, and how requests are spread over them.
+
+    ``host_header`` replaces the targets' names. With ``use_srv_name`` the name that an SRV record
+    leads to does, unless there is a ``host_header``.
+    """
 
     id: UUID
     name: str
+    balancing: Balancing
     host_header: str | None
+    use_srv_name: bool
     client_certificate: UUID | None
-    targets: Mapping[UUID, tuple[str, int]]  # id → (``host:port``, weight)
-    balancer: Balancer[Target]
+    targets: Mapping[UUID, Target]
 
-    def with_targets(self, targets: Mapping[UUID, tuple[str, int]]) -> Upstream:
-        """Return this upstream over another set of targets, with a balancer that starts anew."""
-        balancer = balancer_over(list(targets.values()), self.host_header)
-        return replace(self, targets=targets, balancer=balancer)
+    def with_targets(self, targets: Mapping[UUID, Target]) -> Upstream:
+        """Return this upstream over another set of targets."""
+        return replace(self, targets=targets)
 
 
 def compile_service(row: Row) -> Service:
@@ -146,7 +164,7 @@ def compile_service(row: Row) -> Service:
         ca_certificates=_ids(row, "ca_certificates"),
         client_certificate=row["client_certificate_id"],
         enabled=row["enabled"],
-        direct=WeightedRoundRobin([(Target.of(row["host"], _number(row, "port", 80, *_PORT)), 1)]),
+        direct=Target.of(row["host"], _number(row, "port", 80, *_PORT)),
     )
 
 
@@ -184,42 +202,36 @@ def compile_route(row: Row, *, compatible: bool = False) -> RouteRule:
     )
 
 
-def compile_upstream(row: Row, targets: Mapping[UUID, tuple[str, int]]) -> Upstream:
+def compile_upstream(row: Row, targets: Mapping[UUID, Target]) -> Upstream:
     """Compile a row of ``upstreams`` with the targets it has."""
-    host_header = None if row["host_header"] is None else _host(row["host_header"])
     return Upstream(
         id=row["id"],
         name=row["name"],
-        host_header=host_header,
+        balancing=_balancing(row),
+        host_header=None if row["host_header"] is None else _host(row["host_header"]),
+        use_srv_name=bool(row["use_srv_name"]),
         client_certificate=row["client_certificate_id"],
         targets=targets,
-        balancer=balancer_over(list(targets.values()), host_header),
     )
 
 
-def nameless_upstream(id_: UUID, targets: Mapping[UUID, tuple[str, int]]) -> Upstream:
+def nameless_upstream(id_: UUID, targets: Mapping[UUID, Target]) -> Upstream:
     """Return what keeps the targets of a bad row until it is cured; no service can name it."""
     return Upstream(
         id=id_,
         name="",
+        balancing=Balancing(),
         host_header=None,
+        use_srv_name=False,
         client_certificate=None,
         targets=targets,
-        balancer=balancer_over((), None),
     )
 
 
-def parse_target(row: Row) -> tuple[str, int]:
-    """Return a target's ``host:port`` and weight, once it is sure that it can be used."""
-    split_target(row["target"])
-    return row["target"], _number(row, "weight", 100, 0, 65_535)
-
-
-def balancer_over(targets: Sequence[tuple[str, int]], host_header: str | None) -> Balancer[Target]:
-    """Make the balancer of an upstream entity from its ``host:port`` texts and weights."""
-    return WeightedRoundRobin(
-        [(Target.of(*split_target(text), host_header), weight) for text, weight in targets]
-    )
+def parse_target(row: Row) -> Target:
+    """Compile a row of ``targets``."""
+    host, port = split_target(row["target"])
+    return Target.of(host, port, _number(row, "weight", 100, 0, 65_535))
 
 
 def split_target(text: str) -> tuple[str, int]:
@@ -228,6 +240,45 @@ def split_target(text: str) -> tuple[str, int]:
     if not colon or not port.isdecimal():
         raise ValueError(f"target '{text}' is not host:port")
     return _host(host), _within("port", int(port), *_PORT)
+
+
+def _balancing(row: Row) -> Balancing:
+    algorithm = row["algorithm"] or "round-robin"
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"algorithm '{algorithm}' is not served by this version")
+    healthchecks = row["healthchecks"] or {}
+    return Balancing(
+        algorithm=algorithm,
+        hash_on=_hash_on(row) if algorithm == "consistent-hashing" else None,
+        slots=_number(row, "slots", 10_000, 10, 65_536),
+        threshold=healthchecks.get("threshold") or 0,
+    )
+
+
+def _hash_on(row: Row) -> HashOn | None:
+    """Return what is hashed of requests, None for nothing."""
+    inputs = tuple(
+        HashInput(kind, _hash_name(row, which, kind))
+        for which, kind in (("on", row["hash_on"]), ("fallback", row["hash_fallback"]))
+        if kind not in (None, "none")
+    )
+    path = row["hash_on_cookie_path"] or "/"
+    if _COOKIE_PATH.fullmatch(path) is None:
+        raise ValueError(f"hash_on_cookie_path {path!r} cannot stand in a cookie")
+    return HashOn(inputs, path) if inputs else None
+
+
+def _hash_name(row: Row, which: str, kind: str) -> str:
+    """Return the name of the header, cookie, argument or capture; the others have none."""
+    if kind in ("consumer", "ip", "path"):
+        return ""
+    if kind not in ("header", "cookie", "query_arg", "uri_capture"):
+        raise ValueError(f"hash_{which} '{kind}' is not served by this version")
+    column = "hash_on_cookie" if kind == "cookie" else f"hash_{which}_{kind}"
+    name = row[column]
+    if not name or (kind in ("header", "cookie") and _TOKEN.fullmatch(name) is None):
+        raise ValueError(f"{column} {name!r} is no name for hash_{which} '{kind}'")
+    return str(name)
 
 
 def _host(text: str) -> str:

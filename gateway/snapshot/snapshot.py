@@ -12,11 +12,10 @@ from uuid import UUID
 
 from immutables import Map
 
-from gateway.balancing import Balancer
 from gateway.plugins.identity import Directory
 from gateway.routing import Router
 from gateway.snapshot.certificates import Certificate
-from gateway.snapshot.compiled import Route, Service, Target, Upstream
+from gateway.snapshot.compiled import Route, Service, Upstream
 from gateway.snapshot.plugins import Plugins
 from gateway.status.facts import BadEntity
 from gateway.store.source import VersionMark
@@ -71,7 +70,7 @@ class Snapshot:
         """Return a route's service; None when it has none, or that is one of the bad rows."""
         return None if route.service_id is None else self.services.get(route.service_id)
 
-    def balancer_of(self, service: Service) -> Balancer[Target]:
-        """Return what picks a target: the upstream entity that the service's host names, if any."""
+    def upstream_of(self, service: Service) -> Upstream | None:
+        """Return the upstream entity that the service's host names, if any."""
         upstream_id = self.upstream_ids.get(service.host)
-        return service.direct if upstream_id is None else self.upstreams[upstream_id].balancer
+        return None if upstream_id is None else self.upstreams[upstream_id]

@@ -146,10 +146,10 @@ async def test_who_never_got_to_an_upstream_has_no_upstream_status(
 # -- latencies over several tries
 
 
-def two_targets(first: int | str, second: int | str, retries: int = 5) -> Tables:
+def two_targets(first: int, second: int, retries: int = 5) -> Tables:
     """A service whose first try goes to one address and the second to another."""
     pool, orders = upstream_row("pool"), service(host="pool", name="orders", retries=retries)
-    addresses = [t if isinstance(t, str) else f"127.0.0.1:{t}" for t in (first, second)]
+    addresses = [f"127.0.0.1:{port}" for port in (first, second)]
     return {
         "services": [orders],
         "routes": [route(orders, name="all", paths=["/"])],
@@ -176,16 +176,14 @@ async def test_failed_tries_count_as_time_of_the_gateway(
     assert max(latencies) >= 60
 
 
-async def test_a_retry_that_finds_no_address_is_still_proxied(start_gateway: StartGateway):
-    unresolvable = f"{'a' * 64}.test:1"
-    gateway = await start_gateway(two_targets(1, unresolvable, retries=1))
-    answers = [await gateway.ask(GET) for _ in range(2)]  # each begins with another target
-    by_status = {answer.status: answer for answer in answers}
-    after_a_try = by_status[503]
-    assert "Via" in after_a_try
-    assert "X-Gateway-Proxy-Latency" in after_a_try
-    assert after_a_try.body.startswith(b"The upstream server is currently unavailable\n")
-    assert "Via" in by_status[502]
+async def test_a_retry_that_finds_no_endpoint_is_still_proxied(start_gateway: StartGateway):
+    tables = two_targets(1, 2, retries=2)
+    tables["upstreams"][0]["algorithm"] = "latency"  # which tries none a second time
+    answer = await (await start_gateway(tables)).ask(GET)
+    assert answer.status == 503
+    assert "Via" in answer
+    assert "X-Gateway-Proxy-Latency" in answer
+    assert answer.body.startswith(b"The upstream server is currently unavailable\n")
 
 
 # -- requests

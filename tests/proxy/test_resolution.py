@@ -6,14 +6,18 @@ twice.
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from gateway.entities import Row
 from gateway.metrics.traffic import TrafficMetrics
 from gateway.proxy.client import Client
+from gateway.proxy.destinations import Destinations
 from gateway.proxy.failures import FailureLog
 from gateway.proxy.http1 import HeadLimits, RequestHead, parse_request_head
 from gateway.proxy.resolution import RouteTable, Sightings
+from gateway.proxy.resolver import Resolver
 from gateway.proxy.upstream_tls import UpstreamTls
 from gateway.settings import NodeSettings, RouterFlavor
 from gateway.snapshot import SnapshotApplier
@@ -46,11 +50,13 @@ async def table_of(
     await applier.apply(full_load(tables))
     assert applier.bad_entities() == []
     upstream_tls = UpstreamTls(NodeSettings(), FailureLog())
+    destinations = Destinations(Resolver(NodeSettings()), asyncio.get_running_loop())
     return RouteTable(
         applier.current,
         TrafficMetrics(),
         upstream_tls,
         flavor,
+        destinations=destinations,
         heap=RequestHeap(),
         sightings=Sightings(),
     )

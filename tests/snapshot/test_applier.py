@@ -50,8 +50,10 @@ class Applied:
         chosen = self.current.service_of(candidates[0].payload)
         if chosen is None:
             return ""
-        picked = self.current.balancer_of(chosen).pick()
-        return "nowhere" if picked is None else f"{picked.host}:{picked.port}"
+        upstream = self.current.upstream_of(chosen)
+        targets = [chosen.direct] if upstream is None else upstream.targets.values()
+        names = [f"{target.host}:{target.port}" for target in targets if target.weight]
+        return names[0] if names else "nowhere"
 
     def bad(self) -> dict[str, str]:
         return {bad.id: bad.reason for bad in self.applier.bad_entities()}

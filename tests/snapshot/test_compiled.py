@@ -11,6 +11,7 @@ from gateway.snapshot.compiled import (
     compile_route,
     compile_service,
     compile_upstream,
+    host_headers,
     parse_target,
     split_target,
 )
@@ -24,7 +25,7 @@ def test_a_service_is_kept_in_seconds_and_bytes():
     compiled = compile_service(row)
     assert (compiled.path, compiled.retries, compiled.label) == (b"/api", 0, "orders")
     assert (compiled.connect_timeout_s, compiled.read_timeout_s) == (1.5, 0.25)
-    assert compiled.direct.pick() is compiled.direct.pick()
+    assert compiled.direct == Target.of("127.0.0.1", 80)
 
 
 def test_what_is_null_has_its_default():
@@ -37,23 +38,20 @@ def test_what_is_null_has_its_default():
 
 
 @pytest.mark.parametrize(
-    ("host", "port", "host_header", "http", "https"),
+    ("host", "port", "http", "https"),
     [
-        ("a.test", 80, None, b"a.test", b"a.test:80"),
-        ("a.test", 443, None, b"a.test:443", b"a.test"),
-        ("a.test", 8080, None, b"a.test:8080", b"a.test:8080"),
-        ("127.0.0.1", 80, None, b"127.0.0.1", b"127.0.0.1:80"),
-        ("::1", 8080, None, b"[::1]:8080", b"[::1]:8080"),
-        ("[::1]", 80, None, b"[::1]", b"[::1]:80"),
-        ("a.test", 8080, "b.test", b"b.test:8080", b"b.test:8080"),
-        ("a.test", 80, "b.test", b"b.test", b"b.test:80"),
+        ("a.test", 80, b"a.test", b"a.test:80"),
+        ("a.test", 443, b"a.test:443", b"a.test"),
+        ("a.test", 8080, b"a.test:8080", b"a.test:8080"),
+        ("127.0.0.1", 80, b"127.0.0.1", b"127.0.0.1:80"),
+        ("::1", 8080, b"[::1]:8080", b"[::1]:8080"),
+        ("[::1]", 80, b"[::1]", b"[::1]:80"),
+        ("a.test:99", 8080, b"a.test:99", b"a.test:99"),
+        ("[::1]:99", 80, b"[::1]:99", b"[::1]:99"),
     ],
 )
-def test_the_host_header_of_a_target(
-    host: str, port: int, host_header: str | None, http: bytes, https: bytes
-):
-    compiled = Target.of(host, port, host_header)
-    assert compiled.host_header == {"http": http, "https": https}
+def test_the_host_header_of_a_target(host: str, port: int, http: bytes, https: bytes):
+    assert host_headers(host, port) == {"http": http, "https": https}
 
 
 @pytest.mark.parametrize(
@@ -114,7 +112,7 @@ def test_a_route_that_cannot_be_served(columns: dict[str, Any], reason: str):
 
 def test_a_negative_weight_is_no_weight():
     row = target(POOL, "a.test:80")
-    assert parse_target(row | {"weight": None}) == ("a.test:80", 100)
+    assert parse_target(row | {"weight": None}) == Target("a.test", 80, 100, None)
     with pytest.raises(ValueError, match="weight -1 is not between"):
         parse_target(row | {"weight": -1})
 

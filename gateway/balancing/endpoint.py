@@ -1,0 +1,70 @@
+"""An address that requests can be sent to, and what this node alone knows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+Identity = tuple[str, str, int]
+"""Host as its target says it, IP address, port (balancer.md section 6.2)."""
+
+
+class Member(NamedTuple):
+    """An address that belongs to a group: by configuration, or because DNS says so.
+
+    ``host_header`` is the Host header by protocol. A ``weight`` of 0 means no traffic.
+    """
+
+    host: str
+    address: str
+    port: int
+    weight: int
+    host_header: Mapping[str, bytes]
+
+    @property
+    def identity(self) -> Identity:
+        """What stays the same when weight or Host header change."""
+        return self.host, self.address, self.port
+
+
+class Endpoint:
+    """A member as requests meet it. It lasts, with what is known of it, while its identity does.
+
+    ``available`` is whether it may have traffic now. The algorithms that need to know keep here how
+    many tries are in flight, and which ``score`` follows from all they know: the lowest is best.
+    """
+
+    __slots__ = (
+        "address",
+        "available",
+        "host",
+        "host_header",
+        "identity",
+        "in_flight",
+        "latency_s",
+        "level",
+        "measured_at",
+        "port",
+        "score",
+        "weight",
+    )
+
+    def __init__(self, member: Member) -> None:
+        self.identity = member.identity
+        self.host, self.address, self.port = self.identity
+        self.weight = member.weight
+        self.host_header = member.host_header
+        self.available = True
+        self.in_flight = 0
+        self.score = 0.0
+        self.latency_s = 0.0
+        self.measured_at: float | None = None
+        self.level = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self.host} {self.address}:{self.port}>"
+
+    def become(self, member: Member) -> None:
+        """Take over weight and Host header."""
+        self.weight = member.weight
+        self.host_header = member.host_header
