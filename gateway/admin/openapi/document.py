@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gateway import KONG_ADMIN_API_VERSION, __version__
-from gateway.admin.openapi import configuration, entities, errors, node
+from gateway.admin.openapi import audit, configuration, entities, errors, node
 from gateway.admin.openapi.json_schema import Schema
 from gateway.admin.openapi.operation import Answer, Body, Header, Operation, Parameter
 
@@ -22,6 +22,7 @@ forms whose names have dots and brackets: `service.id=…`, `paths[]=/a`.
 
 _CHAPTERS = {
     configuration.CONFIGURATION: "Everything at once, as one declarative file.",
+    audit.AUDIT: "Who has changed what.",
     node.NODE: "The node that answers.",
     node.CLUSTER: "All nodes, and how far each has got.",
     node.SCHEMAS: "What entities and plugins are made of, in Kong's shape.",
@@ -31,7 +32,12 @@ _CHAPTERS = {
 
 def described(methods_by_path: Mapping[str, Iterable[str]]) -> list[Operation]:
     """Return what is told of the methods that there are."""
-    every = [*entities.operations(), *configuration.operations(), *node.operations()]
+    every = [
+        *entities.operations(),
+        *configuration.operations(),
+        *audit.operations(),
+        *node.operations(),
+    ]
     return [it for it in every if it.method in methods_by_path.get(it.path, ())]
 
 
