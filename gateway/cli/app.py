@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
-from gateway.cli import admin, cluster, config, db, hybrid, lab, node, settings, up
+from gateway.cli import admin, cluster, config, db, hybrid, lab, node, plugin, settings, up
 from gateway.cli.errors import CommandError
 from gateway.settings import SettingError
 from gateway.up.errors import StartError
@@ -27,6 +27,7 @@ app.add_typer(db.app, name="db")
 app.add_typer(config.app, name="config")
 app.add_typer(admin.app, name="admin")
 app.add_typer(cluster.app, name="cluster")
+app.add_typer(plugin.app, name="plugin")
 app.add_typer(hybrid.app, name="hybrid")
 app.add_typer(lab.app, name="lab")
 app.command("settings")(settings.settings)
