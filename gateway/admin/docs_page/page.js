@@ -1,15 +1,20 @@
 "use strict";
 const search = document.querySelector("input");
-const chapters = [...document.querySelectorAll("section")];
+const outermost = (part) => !part.parentElement.closest("details");
+const chapters = [...document.querySelectorAll("section")].map((section) => ({
+  section,
+  heading: section.querySelector("h2"),
+  parts: [...section.querySelectorAll("details, tbody tr")].filter(outermost),
+}));
 
+// Shows what has all the words: a chapter by its heading, or those of its fields and requests.
 function filter() {
   const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
   const fits = (element) => words.every((word) => element.textContent.toLowerCase().includes(word));
-  for (const chapter of chapters) {
-    const parts = [...chapter.querySelectorAll("details, tbody tr")].filter((part) => !part.parentElement.closest("details"));
-    const heading = fits(chapter.querySelector("h2"));
-    for (const part of parts) part.hidden = !heading && !fits(part);
-    chapter.hidden = !heading && parts.every((part) => part.hidden) && !fits(chapter);
+  for (const { section, heading, parts } of chapters) {
+    const whole = fits(heading);
+    for (const part of parts) part.hidden = !whole && !fits(part);
+    section.hidden = !whole && parts.every((part) => part.hidden);
   }
 }
 

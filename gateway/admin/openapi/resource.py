@@ -40,7 +40,9 @@ class OpenApiResource:
 
     @cached_property
     def _document(self) -> bytes:
-        return json.dumps(document(described(self._paths)), ensure_ascii=False).encode()
+        # Piece by piece: as one call, it would hold the event loop, though in another thread.
+        encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+        return "".join(encoder.iterencode(document(described(self._paths)))).encode()
 
     @cached_property
     def _page(self) -> bytes:
