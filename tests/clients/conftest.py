@@ -4,7 +4,7 @@ plugin that somebody else has written."""
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psycopg
@@ -48,23 +48,13 @@ async def running_node(clients_database_url: str) -> AsyncIterator[NodeProcess]:
 
 
 @pytest.fixture
-def remove_entities(clients_database_url: str) -> Callable[[], None]:
-    """Takes everything out of the tables, as a hand on the database can."""
-
-    def remove() -> None:
-        with psycopg.connect(clients_database_url) as connection:
-            for table in reversed(ENTITIES):
-                connection.execute(f"DELETE FROM {table}")
-
-    return remove
-
-
-@pytest.fixture
-def node(running_node: NodeProcess, remove_entities: Callable[[], None]) -> Iterator[NodeProcess]:
+def node(running_node: NodeProcess, clients_database_url: str) -> Iterator[NodeProcess]:
     """The node, with nothing configured; it may not have had an error that nobody foresaw."""
     before = running_node.stumbles()
     yield running_node
-    remove_entities()
+    with psycopg.connect(clients_database_url) as connection:
+        for table in reversed(ENTITIES):
+            connection.execute(f"DELETE FROM {table}")
     assert running_node.stumbles() == before
 
 

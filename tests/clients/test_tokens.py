@@ -52,10 +52,11 @@ async def test_go_kong_as_for_kong_s_paid_edition(
     go_kong: GoTests, admin_url: str, make_token: MakeToken
 ) -> None:
     token = await make_token(Role.ADMIN)
-    outcome = await go_kong.run("TestServicesService", admin_url, KONG_ADMIN_TOKEN=token)
-    assert outcome.verdict == "PASS", outcome.output
-    refused = await go_kong.run("TestServicesService", admin_url)
-    assert refused.verdict != "PASS"
+    name = "TestServicesService"
+    outcome = await go_kong.run(name, admin_url=admin_url, KONG_ADMIN_TOKEN=token)
+    assert outcome.verdicts == {name: "PASS"}, outcome.output
+    refused = await go_kong.run(name, admin_url=admin_url)
+    assert refused.verdicts == {name: "FAIL"}
     assert "httpCode:401" in refused.output
 
 
