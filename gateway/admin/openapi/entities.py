@@ -258,6 +258,15 @@ class _Below(_Kind):
     def list_parameters(self) -> tuple[Parameter, ...]:
         return (SIZE, ROW_OFFSET if self.type is TARGETS else OFFSET)
 
+    def upsert(self) -> Operation:
+        """Return the PUT, which for targets is a PATCH."""
+        usual = super(_Below, self).upsert()
+        if self.type is not TARGETS:
+            return usual
+        patch = self.patch()
+        doc = f"As PATCH: it never creates one. {patch.doc}"
+        return replace(usual, summary=patch.summary, doc=doc, body=patch.body)
+
     def list_all(self) -> Operation:
         """Return the list in the order of ids, where the usual one is in another."""
         usual = self.list_page()

@@ -76,9 +76,14 @@ IF_NONE_MATCH = Parameter(
 CONDITIONS = (IF_MATCH, IF_NONE_MATCH)
 
 
+_ALSO_BY = {"certificates": "the name of one of its SNIs", "acls": "below a consumer its group"}
+"""What stands for an id in a URL where there is no endpoint key."""
+
+
 def key_of(entity_type: EntityType) -> Parameter:
     """Return the path parameter that names one entity."""
-    by = "id" if entity_type.endpoint_key is None else f"id or {entity_type.endpoint_key}"
+    other = entity_type.endpoint_key or _ALSO_BY.get(entity_type.table)
+    by = f"id or {other}" if other else "id"
     return Parameter(
         entity_type.table,
         "path",
