@@ -58,6 +58,13 @@ class Having:
     element: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Containing:
+    """Stands for every JSON value that has all that is in this one."""
+
+    part: Any
+
+
 class ReadTransaction:
     """Reads entities, each statement as of the moment it runs; those expired are not there."""
 
@@ -71,7 +78,8 @@ class ReadTransaction:
     async def find(self, table: str, where: Mapping[str, Any]) -> Row | None:
         """Return an entity that has the given values in its columns.
 
-        None stands for NULL, a tuple for any of its members, `Having` for a list with an element.
+        None stands for NULL, a tuple for any of its members, `Having` for a list with an element,
+        `Containing` for JSON with a part.
         """
         entities = ENTITY_TABLES[table]
         query = select(entities).where(*_conditions(entities, where)).limit(1)
@@ -156,6 +164,7 @@ class WriteTransaction(ReadTransaction):
         Raises UniqueConflict, ForeignKeyMissing, UnstorableValue.
         """
         entities = ENTITY_TABLES[table]
+        await self._purge(entities)
         known = values | await self._rest_of_uniques(entities, id, values)
         statement = update(entities).where(entities.c.id == id).values(values).returning(entities)
         stored = await self._rows(statement, entities, known)
@@ -267,6 +276,8 @@ def _condition(column: Column[Any], value: Any) -> ColumnElement[bool]:
             condition = column.in_(value)
         case Having(element):
             condition = column.contains([element])
+        case Containing(part):
+            condition = column.contains(part)
         case _:
             condition = column == value
     return condition
