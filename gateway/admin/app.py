@@ -13,18 +13,25 @@ from gateway import KONG_ADMIN_API_VERSION, __version__
 from gateway.admin.access.browsers import Browsers
 from gateway.admin.access.doorkeeper import Doorkeeper
 from gateway.admin.access.login import Login
+from gateway.admin.audit import AuditResource
 from gateway.admin.barrier import Barrier
 from gateway.admin.certificates import CaCertificateRows, CertificateRows
 from gateway.admin.clustering import ClusteringResource
+from gateway.admin.config import ConfigResource
+from gateway.admin.consumers import Consumers
+from gateway.admin.credentials import AclRows, AclsOfConsumer
 from gateway.admin.endpoint import Endpoint
 from gateway.admin.errors import answer, not_found
+from gateway.admin.filter_chains import filter_chain_paths
 from gateway.admin.middleware import CommonHeaders, Introduction, SettledPath
 from gateway.admin.node import NodeResource
 from gateway.admin.openapi.resource import OpenApiResource
+from gateway.admin.plugins import PluginRows, Plugins, PluginsOf
 from gateway.admin.resource import Children, Link, ParentOf, Paths, Resource
 from gateway.admin.responses import JsonResponse
 from gateway.admin.rows import Rows
 from gateway.admin.schemas import SchemaResource
+from gateway.admin.tags import TagResource
 from gateway.admin.targets import Targets
 from gateway.entities import ENTITIES
 from gateway.entities.sni import SNIS
@@ -33,7 +40,9 @@ from gateway.heartbeat import alive_for_s
 from gateway.settings import Compat
 from gateway.status.facts import NodeFacts
 from gateway.store.admin_tokens import AdminTokens
+from gateway.store.audit import AuditLog
 from gateway.store.data_planes import DataPlaneTable
+from gateway.store.overview import Overview
 from gateway.store.store import Store
 
 
@@ -45,7 +54,11 @@ def create_app(store: Store, node: NodeFacts, tokens: AdminTokens | None = None)
     barrier = Barrier(store, alive_for_s(node.settings), node.sync.in_touch_s)
     paths = _entity_paths(store, node.settings.admin_body_limit_bytes)
     paths |= NodeResource(store, node).paths()
+    paths |= ConfigResource(node.settings).paths()
+    paths |= TagResource(Overview(store)).paths()
+    paths |= filter_chain_paths()
     paths |= ClusteringResource(DataPlaneTable(store), node.settings).paths()
+    paths |= AuditResource(AuditLog(store)).paths()
     paths |= SchemaResource(node.settings.admin_body_limit_bytes).paths()
     paths |= OpenApiResource(paths).paths()
     paths |= _list_of(paths)
@@ -67,24 +80,29 @@ def create_app(store: Store, node: NodeFacts, tokens: AdminTokens | None = None)
 
 def _entity_paths(store: Store, body_limit_bytes: int) -> Paths:
     rows = {table: Rows(entity_type) for table, entity_type in ENTITIES.items()}
-    rows |= {special.table: special for special in (CertificateRows(), CaCertificateRows())}
+    special = (CertificateRows(), CaCertificateRows(), AclRows(), PluginRows())
+    rows |= {kind.table: kind for kind in special}
     paths: Paths = {}
     for table, entity_type in ENTITIES.items():
         if entity_type is not TARGETS:
-            paths |= Resource(store, rows[table], body_limit_bytes).paths()
+            resource = _RESOURCES.get(table, Resource)
+            paths |= resource(store, rows[table], body_limit_bytes).paths()
         for field, foreign_key in entity_type.foreign_keys.items():
             link = Link(rows[table], field, rows[foreign_key.table])
-            paths |= _link_paths(store, link, body_limit_bytes)
+            children = _CHILDREN.get(table, Children)
+            paths |= children(store, link, body_limit_bytes).paths()
+            if entity_type not in (TARGETS, SNIS):
+                paths |= ParentOf(store, link, body_limit_bytes).paths()
     return paths
 
 
-def _link_paths(store: Store, link: Link, body_limit_bytes: int) -> Paths:
-    if link.child.type is TARGETS:
-        return Targets(store, link, body_limit_bytes).paths()
-    children = Children(store, link, body_limit_bytes).paths()
-    if link.child.type is SNIS:
-        return children
-    return children | ParentOf(store, link, body_limit_bytes).paths()
+_RESOURCES: dict[str, type[Resource]] = {"consumers": Consumers, "plugins": Plugins}
+_CHILDREN: dict[str, type[Children]] = {
+    "acls": AclsOfConsumer,
+    "plugins": PluginsOf,
+    "targets": Targets,
+}
+"""The kinds of entities that are not quite like the others."""
 
 
 def _list_of(paths: Paths) -> Paths:

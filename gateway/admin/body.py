@@ -44,10 +44,13 @@ def check_content_type(request: Request) -> None:
         raise ApiError(415, {"message": message}, {"Accept-Encoding": "identity"})
 
 
-async def read_fields(request: Request, entity_type: EntityType, limit_bytes: int) -> Given:
+async def read_fields(
+    request: Request, entity_type: EntityType, limit_bytes: int, stored: Given | None = None
+) -> Given:
     """Return the fields that the body stands for, of whatever type it is.
 
-    It may have ``limit_bytes`` (of `admin_body_limit_bytes`), and never more than an entity may.
+    A form is read by the model for what it has, and has not but ``stored`` has. It may have
+    ``limit_bytes`` (of `admin_body_limit_bytes`), and never more than an entity may.
     """
     if limit_bytes <= LARGEST_ENTITY_BYTES:
         body = await read_body(request, limit_bytes, "admin_body_limit_bytes")
@@ -57,7 +60,12 @@ async def read_fields(request: Request, entity_type: EntityType, limit_bytes: in
     if not body and (not content_type or request.headers.get("content-length") == "0"):
         return {}
     # Beside the event loop: what takes long must not stop the proxy.
-    return await asyncio.to_thread(_fields, body, content_type, entity_type)
+    return await asyncio.to_thread(_fields, body, content_type, entity_type, stored or {})
+
+
+def is_form(request: Request) -> bool:
+    """Tell whether the body of a request is texts, of which fields have yet to be made."""
+    return request.headers.get("content-type", "").startswith((FORM, MULTIPART))
 
 
 async def read_body(request: Request, limit_bytes: int, limited_by: str) -> bytes:
@@ -79,7 +87,8 @@ def _announces_a_body(request: Request) -> bool:
     return length != "0" or "transfer-encoding" in request.headers
 
 
-def _fields(body: bytes, content_type: str, entity_type: EntityType) -> Given:
+def _fields(body: bytes, content_type: str, entity_type: EntityType, stored: Given) -> Given:
     if content_type.startswith(JSON):
         return json_object(body)
-    return decode_form(entity_type.model, form_pairs(body, content_type))
+    pairs = form_pairs(body, content_type)
+    return decode_form(entity_type.model_of(stored | dict(pairs)), pairs)

@@ -16,9 +16,10 @@ from gateway.entities import Given, Row, SchemaViolationError
 from gateway.entities.ca_certificate import CA_CERTIFICATES
 from gateway.entities.certificate import CERTIFICATES, Certificate
 from gateway.entities.entity import Entity
+from gateway.entities.plugin import PLUGINS
 from gateway.entities.service import SERVICES
 from gateway.entities.sni import SNIS
-from gateway.store.transactions import Having, ReadTransaction, WriteTransaction
+from gateway.store.transactions import Containing, Having, ReadTransaction, WriteTransaction
 
 MOST_SNIS = 1_000_000
 """SNIs of the certificates on one page."""
@@ -104,17 +105,21 @@ class CertificateRows(Rows):
 
 
 class CaCertificateRows(Rows):
-    """CA certificates, which services name without the database knowing."""
+    """CA certificates, which services and plugins name without the database knowing."""
 
     def __init__(self) -> None:
         super().__init__(CA_CERTIFICATES)
 
     async def delete(self, transaction: WriteTransaction, stored: Row) -> None:
-        """Remove a stored row. Raises an answer if a service verifies against it."""
-        named = {"ca_certificates": Having(str(stored["id"]))}
-        service = await transaction.find(SERVICES.table, named)
-        if service is not None:
-            raise still_referenced_ca(stored["id"], SERVICES.table, service["id"])
+        """Remove a stored row. Raises an answer if somebody verifies against it."""
+        id_ = str(stored["id"])
+        for table, naming in (
+            (SERVICES.table, {"ca_certificates": Having(id_)}),
+            (PLUGINS.table, {"config": Containing({"ca_certificates": [id_]})}),
+        ):
+            by_whom = await transaction.find(table, naming)
+            if by_whom is not None:
+                raise still_referenced_ca(id_, table, by_whom["id"])
         await super().delete(transaction, stored)
 
 

@@ -7,23 +7,32 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import KONG_ADMIN_API_VERSION, __version__
+from gateway.admin.errors import plain
+from gateway.admin.query import parse_query
 from gateway.admin.resource import Paths
 from gateway.admin.responses import JsonResponse
 from gateway.heartbeat import alive_for_s
+from gateway.plugins import registry
 from gateway.settings import NodeSettings
 from gateway.status.app import report
 from gateway.status.facts import NodeFacts
+from gateway.status.memory import DEFAULT_SCALE, DEFAULT_UNIT, memory
 from gateway.store.errors import StoreUnavailable
 from gateway.store.nodes import ClusterView, NodeRow
+from gateway.store.overview import Overview
 from gateway.store.store import Store
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
 class NodeResource:
@@ -31,6 +40,7 @@ class NodeResource:
 
     def __init__(self, store: Store, node: NodeFacts) -> None:
         self._store = store
+        self._overview = Overview(store)
         self._node = node
 
     def paths(self) -> Paths:
@@ -55,21 +65,25 @@ class NodeResource:
                 "node_name": self._node.identity.name,
                 "python_version": sys.version.split()[0],
                 "timers": {"running": len(asyncio.all_tasks()), "pending": 0},
-                "plugins": {"available_on_server": {}, "enabled_in_cluster": []},
+                "plugins": {
+                    "available_on_server": available_plugins(),
+                    "enabled_in_cluster": await self._plugins_in_use(),
+                },
                 "configuration": configuration(self._node.settings),
                 "pids": {"master": os.getpid(), "workers": [os.getpid()]},
             }
         )
 
     async def status(self, request: Request) -> Response:
-        """Say what the status listener says, and whether the database answers now."""
-        del request
+        """Say what the status listener says, the memory in use, and if the database answers now."""
+        held = asked_memory(parse_query(request.scope["query_string"]))
         try:
             await self._store.cluster()
             reachable = True
         except StoreUnavailable:
             reachable = False
-        return JsonResponse(report(self._node) | {"database": {"reachable": reachable}})
+        now = {"memory": held, "database": {"reachable": reachable}}
+        return JsonResponse(report(self._node) | now)
 
     async def cluster(self, request: Request) -> Response:
         """Say which nodes there are and how far each has got."""
@@ -85,6 +99,33 @@ class NodeResource:
                 "nodes": [_node(row, view, alive_s) for row in view.nodes],
             }
         )
+
+    async def _plugins_in_use(self) -> list[str] | None:
+        """Return what plugins entities name; None if the database does not say."""
+        try:
+            return await self._overview.plugins_in_use()
+        except StoreUnavailable:
+            return None
+
+
+def available_plugins() -> dict[str, Any]:
+    """Return the plugins that this node has, each with its version and priority."""
+    return {
+        name: {"version": plugin.version, "priority": plugin.priority}
+        for name, plugin in sorted(registry.present().items())
+    }
+
+
+def asked_memory(query: Mapping[str, str]) -> dict[str, Any]:
+    """Return the memory in use, in the unit that is asked for. Raises an answer."""
+    scale = query.get("scale", "")
+    try:
+        return memory(
+            query.get("unit", DEFAULT_UNIT),
+            int(scale) if _INTEGER.fullmatch(scale) else DEFAULT_SCALE,
+        )
+    except ValueError as error:
+        raise plain(400, str(error)) from None
 
 
 def configuration(settings: NodeSettings) -> dict[str, Any]:

@@ -9,21 +9,28 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.admin.errors import invalid_offset, invalid_option, invalid_size, plain
+from gateway.entities import ENTITIES
 from gateway.entities.types import Tag
+from gateway.store.overview import TagPlace
 
 DEFAULT_SIZE = 100
 LARGEST_SIZE = 1000
 _SIZE_RANGE = f"size must be an integer between 1 and {LARGEST_SIZE}"
 MOST_ARGUMENTS = 1000
 MOST_TAGS = 5
+
+_POSITIONS = 2**31
+
+Place = TypeVar("Place")
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]*)?")
 _TAG: TypeAdapter[str] = TypeAdapter(Tag)
@@ -43,13 +50,17 @@ EVERY_TAG = TagFilter()
 
 def parse_query(raw: bytes) -> dict[str, str]:
     """Return the parameters of a query string, the first of each name."""
+    return dict(reversed(parse_pairs(raw)))
+
+
+def parse_pairs(raw: bytes) -> list[tuple[str, str]]:
+    """Return the parameters of a query string, each as a name and a value."""
     try:
-        pairs = parse_qsl(
-            raw.decode("latin-1"), keep_blank_values=True, max_num_fields=MOST_ARGUMENTS
+        return parse_qsl(
+            raw.decode(errors="replace"), keep_blank_values=True, max_num_fields=MOST_ARGUMENTS
         )
     except ValueError:
         raise plain(400, "Too many arguments") from None
-    return dict(reversed(pairs))
 
 
 def page_size(query: Mapping[str, str]) -> int:
@@ -76,6 +87,29 @@ def _asked_size(query: Mapping[str, str]) -> int:
 
 def page_start(query: Mapping[str, str]) -> UUID | None:
     """Return the id after which the page begins."""
+    return _read_offset(query, _last_id)
+
+
+def tag_page_start(query: Mapping[str, str]) -> TagPlace | None:
+    """Return the place of the tag after which the page begins."""
+    return _read_offset(query, _last_place)
+
+
+def offset_after(last_id: UUID) -> str:
+    """Return the ``offset`` of the page after the one that ends with ``last_id``."""
+    return _offset([str(last_id)])
+
+
+def offset_after_tag(last: TagPlace) -> str:
+    """Return the ``offset`` of the page after the one that ends with the tag at this place."""
+    return _offset([str(last.entity_id), last.position, last.table])
+
+
+def _offset(values: list[str | int]) -> str:
+    return base64.b64encode(json.dumps(values).encode()).decode().rstrip("=")
+
+
+def _read_offset(query: Mapping[str, str], read: Callable[[Any], Place]) -> Place | None:
     offset = query.get("offset")
     if offset is None:
         return None
@@ -84,15 +118,21 @@ def page_start(query: Mapping[str, str]) -> UUID | None:
     except (binascii.Error, ValueError):
         raise invalid_offset(offset, "bad base64 encoding") from None
     try:
-        (last_id,) = json.loads(content)
-        return UUID(last_id)
+        return read(json.loads(content))
     except (ValueError, TypeError, AttributeError, RecursionError):
         raise invalid_offset(offset, "bad json encoding") from None
 
 
-def offset_after(last_id: UUID) -> str:
-    """Return the ``offset`` of the page after the one that ends with ``last_id``."""
-    return base64.b64encode(json.dumps([str(last_id)]).encode()).decode().rstrip("=")
+def _last_id(values: Any) -> UUID:
+    (last_id,) = values
+    return UUID(last_id)
+
+
+def _last_place(values: Any) -> TagPlace:
+    entity_id, position, table = values
+    if type(position) is not int or not 0 <= position < _POSITIONS or table not in ENTITIES:
+        raise ValueError("no place of a tag")
+    return TagPlace(UUID(entity_id), position, table)
 
 
 def next_link(path: str, offset: str, query: Mapping[str, str], kept: tuple[str, ...]) -> str:

@@ -59,8 +59,8 @@ class SchemaResource:
 
     async def _validated(self, request: Request, entity_type: EntityType) -> Response:
         query = parse_query(request.scope["query_string"])
-        in_query = decode_form(entity_type.model, query.items())
-        given = in_query | await read_fields(request, entity_type, self._body_limit_bytes)
+        in_query = decode_form(entity_type.model_of(query), query.items())
+        given = in_query | await read_fields(request, entity_type, self._body_limit_bytes, query)
         await validated(entity_type, entity_type.expand(given, "create"))
         return JsonResponse({"message": "schema validation successful"})
 

@@ -20,14 +20,25 @@ def assert_answer(response: httpx.Response, status: int, body: dict[str, Any]) -
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 @pytest.mark.parametrize(
-    "path", ["/nope", "/Services", "/targets", f"/targets/{ID}", "/services//x"]
+    "path",
+    [
+        *("/nope", "/Services", "/targets", f"/targets/{ID}", f"/targets/{ID}/upstream"),
+        *("/services//x", "/snis/a/certificate", "/key-auth", "/consumers/a/key-auths"),
+        *("/vaults", "/keys", "/key-sets", "/oauth2", "/workspaces", "/consumer_groups"),
+        *("/rbac/users", "/licenses", "/partials", "/degraphql_routes", "/kong", "/timers"),
+    ],
 )
 async def test_an_unknown_path_is_not_found(client: Client, method: str, path: str):
     assert_answer(await client.request(method, path), 404, {"message": "Not found"})
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("PUT", "/services"), ("DELETE", "/services"), ("POST", "/services/x")]
+    ("method", "path"),
+    [
+        *(("PUT", "/services"), ("DELETE", "/services"), ("POST", "/services/x")),
+        *(("PATCH", "/consumers"), ("POST", "/consumers/x"), ("PUT", "/consumers/x/acls")),
+        *(("POST", "/plugins/enabled"), ("DELETE", "/tags"), ("POST", "/status"), ("PUT", "/")),
+    ],
 )
 async def test_a_method_that_a_path_lacks_is_refused(client: Client, method: str, path: str):
     response = await client.request(method, path)

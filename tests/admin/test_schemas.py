@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
 
 from gateway.entities import ENTITIES
-from gateway.entities.entity import Record
-from gateway.entities.types import Text
-from gateway.plugins import registry
-from gateway.plugins.contract import Plugin
 
 Client = httpx.AsyncClient
 
 ID = "0b2df6e2-3d4e-4e3d-8f39-0a1d9f9f9f9f"
 VALID = {"message": "schema validation successful"}
-
-
-class Greeting(Plugin):
-    """A plugin that is present."""
-
-    name = "greeting"
-    priority = 1
-
-    class Config(Record):
-        """What it wants to know."""
-
-        text: Text
-
-
-@pytest.fixture(autouse=True)
-def _greeting_is_present(monkeypatch: pytest.MonkeyPatch):
-    present: Mapping[str, type[Plugin]] = {Greeting.name: Greeting}
-    monkeypatch.setattr(registry, "present", lambda: present)
 
 
 @pytest.mark.parametrize("table", ENTITIES)
@@ -47,10 +24,10 @@ async def test_every_entity_has_a_schema(client: Client, table: str):
 
 
 async def test_a_plugin_has_a_schema(client: Client):
-    schema = (await client.get("/schemas/plugins/greeting")).json()
+    schema = (await client.get("/schemas/plugins/quota")).json()
     (config,) = (field["config"] for field in schema["fields"] if "config" in field)
-    assert config["fields"][0]["text"]["required"] is True
-    old = (await client.get("/plugins/schema/greeting")).json()
+    assert config["fields"][0]["unit"]["required"] is True
+    old = (await client.get("/plugins/schema/quota")).json()
     assert old["fields"] == config["fields"]
 
 
@@ -75,7 +52,7 @@ async def test_what_is_not_there_has_no_schema(client: Client, path: str, messag
         ("/schemas/services/validate", {"url": "http://a/b"}),
         ("/schemas/routes/validate", {"paths": ["/"], "service": {"id": ID}}),
         ("/schemas/targets/validate", {"target": "a:1", "upstream": {"id": ID}}),
-        ("/schemas/plugins/validate", {"name": "greeting", "config": {"text": "hello"}}),
+        ("/schemas/plugins/validate", {"name": "quota", "config": {"unit": "request"}}),
     ],
 )
 async def test_what_would_be_accepted_is_valid(client: Client, path: str, given: dict[str, Any]):
@@ -97,8 +74,8 @@ async def test_what_would_be_accepted_is_valid(client: Client, path: str, given:
         ("/schemas/plugins/validate", {}, {"name": "required field missing"}),
         (
             "/schemas/plugins/validate",
-            {"name": "greeting"},
-            {"config": {"text": "required field missing"}},
+            {"name": "quota"},
+            {"config": {"unit": "required field missing"}},
         ),
     ],
 )
@@ -134,6 +111,14 @@ async def test_the_query_counts_as_well_but_the_body_more(client: Client):
 async def test_a_form_is_read(client: Client):
     response = await client.post("/schemas/services/validate", data={"host": "a", "port": "80"})
     assert response.json() == VALID
+
+
+async def test_a_form_for_a_plugin_is_read_as_it_declares(client: Client):
+    path, form = "/schemas/plugins/validate", {"name": "quota", "config.unit": "request"}
+    assert (await client.post(path, data=form | {"config.minute": "5"})).json() == VALID
+    assert (await client.post(path, params=form | {"config.minute": "5"})).json() == VALID
+    refused = await client.post(path, data=form | {"config.minute": "x"})
+    assert refused.json()["fields"] == {"config": {"minute": "expected an integer"}}
 
 
 async def test_what_is_no_entity_cannot_be_valid(client: Client):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gateway import KONG_ADMIN_API_VERSION, __version__
-from gateway.admin.openapi import audit, configuration, entities, errors, node
+from gateway.admin.openapi import audit, configuration, entities, errors, node, overview
 from gateway.admin.openapi.json_schema import Schema
 from gateway.admin.openapi.operation import Answer, Body, Header, Operation, Parameter
 
@@ -21,6 +21,8 @@ forms whose names have dots and brackets: `service.id=…`, `paths[]=/a`.
 """
 
 _CHAPTERS = {
+    overview.TAGS: "Which entities have which tags.",
+    overview.FILTER_CHAINS: "WebAssembly, which there is none of here.",
     configuration.CONFIGURATION: "Everything at once, as one declarative file.",
     audit.AUDIT: "Who has changed what.",
     node.NODE: "The node that answers.",
@@ -34,6 +36,7 @@ def described(methods_by_path: Mapping[str, Iterable[str]]) -> list[Operation]:
     """Return what is told of the methods that there are."""
     every = [
         *entities.operations(),
+        *overview.operations(),
         *configuration.operations(),
         *audit.operations(),
         *node.operations(),
