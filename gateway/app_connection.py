@@ -11,6 +11,7 @@ import contextlib
 import os
 import socket
 import ssl
+import time
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -106,7 +107,7 @@ class AppConnection(HttpToolsProtocol):
 
     def _await_head(self) -> None:
         self._stop_waiting()
-        self.waiting_since = self.loop.time()
+        self.waiting_since = time.monotonic()  # finer than uvloop's clock
         self._head_deadline = self._close_later()
 
     def _stop_waiting(self) -> None:
@@ -164,11 +165,10 @@ class TlsArrival(asyncio.Protocol):
         self._connections.discard(self)
 
     def _begin(self, connected: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         self._connections.add(self)
-        self.waiting_since = loop.time()
+        self.waiting_since = time.monotonic()
         self._socket = connected
-        self._handshake = loop.create_task(self._enter(connected), name="tls-arrival")
+        self._handshake = asyncio.create_task(self._enter(connected), name="tls-arrival")
 
     async def _enter(self, connected: socket.socket) -> None:
         """Make the handshake and hand over to a connection that serves requests."""
