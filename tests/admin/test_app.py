@@ -83,12 +83,16 @@ async def test_an_outage_of_the_database_is_told_and_survived(own_postgres: Embe
             await client.put("/services/before", json={"host": "b"}),
             await client.patch("/services/before", json={"host": "b"}),
             await client.delete("/services/before"),
+            await client.get("/tags"),
+            await client.get("/consumers?custom_id=a"),
             await client.get("/cluster"),
         ):
             assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
             assert response.json()["message"].startswith("the database is unavailable: ")
         status = await client.get("/status")
         assert (status.status_code, status.json()["database"]) == (200, {"reachable": False})
+        root = await client.get("/")
+        assert (root.status_code, root.json()["plugins"]["enabled_in_cluster"]) == (200, None)
 
         await asyncio.to_thread(own_postgres.start)
         assert (await client.get("/services/before")).json()["host"] == "a"
@@ -130,7 +134,21 @@ async def _end_other_connections(database_url: str, but: int) -> None:
         )
 
 
-HOSTILE = ["", "\x00", "\ud800", "%", "~/(", "/", "//", "*", "::1", "é", "'; DROP TABLE", "🦊"]
+HOSTILE = [
+    "quota",
+    "",
+    "\x00",
+    "\ud800",
+    "%",
+    "~/(",
+    "/",
+    "//",
+    "*",
+    "::1",
+    "é",
+    "'; DROP TABLE",
+    "🦊",
+]
 TEXTS = st.sampled_from(HOSTILE) | st.text(st.characters(codec=None), max_size=8)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
@@ -155,11 +173,28 @@ PATHS = st.sampled_from(
         "/upstreams/u/targets",
         "/upstreams/u/targets/a:8000",
         "/upstreams/u/targets/%00",
+        "/consumers",
+        "/consumers/c",
+        "/consumers/c/key-auth",
+        "/consumers/c/key-auth/k",
+        "/consumers/c/basic-auth/b",
+        "/consumers/c/jwt",
+        "/consumers/c/acls",
+        "/consumers/c/acls/%00",
+        "/acls",
+        "/plugins",
+        "/plugins/p",
+        "/services/a/plugins",
+        "/plugins/p/service",
+        "/tags",
+        "/tags/t",
+        "/status",
     ]
 )
 METHODS = st.sampled_from(["GET", "POST", "PUT", "PATCH", "DELETE"])
 QUERIES = st.dictionaries(
-    st.sampled_from(["size", "offset", "tags"]), st.text(st.characters(codec="utf-8"), max_size=9)
+    st.sampled_from(["size", "offset", "tags", "custom_id", "unit", "scale"]),
+    st.text(st.characters(codec="utf-8"), max_size=9),
 )
 REQUESTS = st.lists(
     st.tuples(METHODS, PATHS, BODIES, QUERIES, st.booleans()), min_size=20, max_size=20
@@ -188,6 +223,8 @@ async def _send_all(
             await client.put("/services/a", json={"host": "a"})
             await client.put("/routes/r", json={"paths": ["/"]})
             await client.put("/upstreams/u", json={})
+            await client.put("/consumers/c", json={})
+            await client.put("/plugins/p", json={"name": "quota", "config": {"unit": "request"}})
             for method, path, body, query, as_form in requests:
                 content, headers = _encoded(body, as_form)
                 response = await client.request(
