@@ -1,6 +1,6 @@
 """The process that does a job with a whole configuration, beside the node: ``job`` has the talk.
 
-It runs at a lower priority than the node. What anything else prints goes to standard error.
+What anything else prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -22,12 +22,9 @@ from gateway.declarative.text import as_text
 from gateway.declarative.work import Result, compare, export, write_all
 from gateway.store.errors import StoreError, StoreUnavailable
 
-NICENESS = 5
-
 
 def main() -> None:
     """Do the job that standard input says."""
-    os.nice(NICENESS)
     said = _take_standard_output()
     job = Job.from_line(sys.stdin.buffer.readline())
     outcome, document, version = _do(job, sys.stdin.buffer.read(), said)
