@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -54,6 +55,26 @@ async def test_a_parent_and_a_child_never_miss_each_other(client: Client):
         client.delete("/services/orders"),
     )
     assert (posted.status_code, deleted.status_code) in [(201, 400), (400, 204), (404, 204)]
+
+
+async def test_every_path_keeps_the_rules_of_methods(client: Client):
+    patterns = (await client.get("/endpoints")).json()["data"]
+    for pattern in patterns:
+        path = re.sub(r"\{\w+\}", "0b2df6e2-3d4e-4e3d-8f39-0a1d9f9f9f9f", pattern)
+        options = await client.options(f"{path}/" if path != "/" else path)
+        assert options.status_code == 204, path
+        methods = options.headers["Allow"].split(", ")
+        assert methods == sorted(methods)
+        assert ("HEAD" in methods) == ("GET" in methods)
+        for method in {"DELETE", "GET", "PATCH", "POST", "PUT"}.difference(methods):
+            refused = await client.request(method, path)
+            assert (refused.status_code, refused.json()) == (405, METHOD_NOT_ALLOWED), path
+        for method in ("PATCH", "POST", "PUT"):
+            unread = await client.request(method, path, content="a", headers={"Content-Type": "a"})
+            assert unread.status_code == 415, (method, path)
+
+
+METHOD_NOT_ALLOWED = {"message": "Method not allowed"}
 
 
 @pytest.fixture
