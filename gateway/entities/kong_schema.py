@@ -29,6 +29,7 @@ from gateway.entities.rules import (
     Between,
     FromOneFamily,
     Matches,
+    MoreThan,
     OneOf,
     Rule,
     StartsWith,
@@ -129,6 +130,7 @@ def _below(value: Value) -> Schema:
 
 RULES: dict[type[Rule], Callable[[Any], Schema]] = {
     Between: lambda rule: {"between": [rule.low, rule.high]},
+    MoreThan: lambda rule: {"gt": rule.low},
     OneOf: lambda rule: {"one_of": list(rule.choices)},
     AtLeast: lambda rule: {"len_min": rule.length},
     AtMost: lambda rule: {"len_max": rule.length},

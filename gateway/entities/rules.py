@@ -44,6 +44,19 @@ class Between(Rule):
         return value
 
 
+@dataclass(frozen=True, slots=True)
+class MoreThan(Rule):
+    """A number above ``low``."""
+
+    low: int
+
+    def check(self, value: Any) -> Any:
+        """Return the value as it is."""
+        if value <= self.low:
+            raise violation(f"value must be greater than {self.low}")
+        return value
+
+
 @dataclass(frozen=True, slots=True, init=False)
 class OneOf(Rule):
     """One of a fixed list; the text names them in the order of the declaration."""

@@ -15,6 +15,7 @@ from gateway.entities.rules import (
     AtMost,
     Between,
     Matches,
+    MoreThan,
     OneOf,
     Rule,
     StartsWith,
@@ -192,6 +193,7 @@ def _length(keyword: str) -> Callable[[Any, Schema], Schema]:
 
 _RULES: dict[type[Rule], Callable[[Any, Schema], Schema]] = {
     Between: lambda rule, _: {"minimum": rule.low, "maximum": rule.high},
+    MoreThan: lambda rule, _: {"exclusiveMinimum": rule.low},
     OneOf: lambda rule, _: {"enum": list(rule.choices)},
     AtLeast: _length("min"),
     AtMost: _length("max"),
