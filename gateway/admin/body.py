@@ -39,8 +39,8 @@ def check_content_type(request: Request) -> None:
         raise plain(415, f"Content-Type must be {', '.join(first)} or {last}")
     if not types and _announces_a_body(request):
         raise plain(415, f"a body needs a Content-Type: {', '.join(first)} or {last}")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        message = "Content-Encoding must be absent: compressed bodies are not read"
+    if _is_compressed(request):
+        message = "compressed bodies are not read: send it without Content-Encoding"
         raise ApiError(415, {"message": message}, {"Accept-Encoding": "identity"})
 
 
@@ -85,6 +85,12 @@ async def read_body(request: Request, limit_bytes: int, limited_by: str) -> byte
 def _announces_a_body(request: Request) -> bool:
     length = request.headers.get("content-length", "0")
     return length != "0" or "transfer-encoding" in request.headers
+
+
+def _is_compressed(request: Request) -> bool:
+    coding = request.headers.get("content-encoding", "identity").lower()
+    transfer_coding = request.headers.get("transfer-encoding", "chunked").lower()
+    return coding != "identity" or transfer_coding != "chunked"
 
 
 def _fields(body: bytes, content_type: str, entity_type: EntityType, stored: Given) -> Given:

@@ -99,6 +99,7 @@ async def test_a_body_is_read_however_it_comes(port: Port, store: Store, pieces:
         (head(JSON, "Content-Length: -1") + BODY, 400),
         (head(JSON, "Content-Length: 1e1") + BODY, 400),
         (head(JSON, f"Content-Length: {10**30}") + BODY, 400),
+        (head(JSON, "Transfer-Encoding: gzip, chunked") + chunked(BODY), 415),
         (head(JSON, CHUNKED) + b"x\r\n" + BODY, 400),
         (head(JSON, CHUNKED) + b"fffffffffffffffff\r\n" + BODY, 400),
         (head(JSON, "Content-Type: text/plain", LENGTH) + BODY, 400),
