@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,9 @@ from gateway.declarative.reading import read
 STANDARD_STREAM = "-"
 SUFFIXES = (".yaml", ".yml", ".json")
 MOST_FILES = 10_000
+
+_TEMPLATE = re.compile(r"\$\{\{ *env [^}\n]{0,80}\}\}")
+"""What decK fills in from the environment; it would otherwise end up in a key or a password."""
 
 
 def read_files(names: Sequence[str]) -> dict[str, Any]:
@@ -74,6 +78,11 @@ def _read(name: str) -> Any:
         raise CommandError(f"{name} is not UTF-8 at byte {error.start + 1}") from None
     except OSError as error:
         raise CommandError(f"cannot read {name}: {error.strerror}") from None
+    if template := _TEMPLATE.search(text):
+        raise CommandError(
+            f"{name}: templates such as {template[0]} are not filled in here: do so before, "
+            "for example with `deck file render`"
+        )
     try:
         return read(text)
     except ReadError as error:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gateway.declarative.flat import MASK
+from gateway.declarative.keys import name_in
 from gateway.declarative.plan import Change, Plan
 from gateway.declarative.state import State
 from gateway.entities import ENTITIES, EntityField
@@ -16,7 +17,6 @@ MOST_TOLD = 1000
 """Differences that are told one by one."""
 
 _NOT_TOLD = frozenset({"id", "created_at", "updated_at"})
-_NAMES = ("name", "username", "custom_id", "target", "group")
 
 Difference = dict[str, Any]
 
@@ -55,7 +55,7 @@ class _Telling:
             "operation": change.operation,
             "entity": change.type.table,
             "id": str(row["id"]),
-            "name": self._name(change.type.table, row),
+            "name": name_in(change.type, row),
             "of": next(self._owners(change), None),
             "fields": dict(self._fields(change)),
         }
@@ -87,13 +87,8 @@ class _Telling:
             return MASK
         if field.references:
             parent = self._rows[field.references.table].get(value, {})
-            return self._name(field.references.table, parent) or str(value)
+            return name_in(ENTITIES[field.references.table], parent) or str(value)
         return field.to_api(value)
-
-    def _name(self, table: str, row: dict[str, Any]) -> str | None:
-        fields = ENTITIES[table].fields
-        names = (n for n in _NAMES if n in fields and not fields[n].secret and row.get(n))
-        return next((str(row[name]) for name in names), None)
 
 
 def _leaves(name: str, before: Any, after: Any) -> Iterator[tuple[str, Any]]:

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from gateway.declarative.document import KONG_ONLY, Document, unknown_field
 from gateway.declarative.ids import generated_id
+from gateway.declarative.keys import name_in
 from gateway.declarative.older_paths import modernised
 from gateway.declarative.problems import Culprit, Place, Problems
 from gateway.entities import ENTITIES, EntityType, Given, Reference, Row
@@ -24,7 +25,8 @@ from gateway.entities.types import parse_uuid
 
 MASK = "******"
 
-_IGNORED = frozenset({"_comment", "_ignore", "ws_id"})
+_NOT_FIELDS = KONG_ONLY | {"_comment", "_ignore", "ws_id"}
+"""What may stand in an entity without being part of it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -53,12 +55,8 @@ class Item:
 
     @property
     def name(self) -> str | None:
-        """What people call it, if that is no secret."""
-        for name in (self.type.endpoint_key, "name", "custom_id", "target", "group"):
-            value = self.given.get(name or "")
-            if isinstance(value, str) and not self.type.fields[name or ""].secret:
-                return value
-        return None
+        """What people call it."""
+        return name_in(self.type, self.given)
 
     @property
     def checked_row(self) -> Row:
@@ -119,7 +117,7 @@ class _Flattening:
             self._problems.add(place, "expected a record")
             return
         children = {t: fields[t] for t in _LINKS[entity_type.table] if t in fields}
-        given = self._given(entity_type, fields.keys() - children.keys(), fields)
+        given = self._given(entity_type, fields, children.keys() | _NOT_FIELDS)
         item = self._item(entity_type, given, place, above)
         item.is_bare_name = is_bare_name
         self._note_misplaced(item, fields)
@@ -146,9 +144,9 @@ class _Flattening:
         for position, written in enumerate(section):
             self.take(link.child, written, (*place, position), {link.field: parent})
 
-    def _given(self, entity_type: EntityType, names: AbstractSet[str], written: Given) -> Given:
-        """Return these fields of an entity, with what the rest of the document adds to them."""
-        given = {name: written[name] for name in written if name in names - _IGNORED - KONG_ONLY}
+    def _given(self, entity_type: EntityType, written: Given, hidden: AbstractSet[str]) -> Given:
+        """Return the fields of an entity, with what the rest of the document adds to them."""
+        given = {name: value for name, value in written.items() if name not in hidden}
         if defaults := self._document.defaults.get(entity_type.table):
             given = entity_type.merge(dict(defaults), given)
         if entity_type is PLUGINS:
@@ -163,8 +161,8 @@ class _Flattening:
         if shared is None:
             return given  # `_config` stays, and is an unknown field, if it names nothing
         rest = {key: value for key, value in given.items() if key != "_config"}
-        own = rest.get("config")
-        return rest | {"config": shared | own if isinstance(own, dict) else dict(shared)}
+        own = {} if rest.get("config") is None else rest["config"]
+        return rest | {"config": shared | own if isinstance(own, dict) else own}
 
     def _with_select_tags(self, given: Given) -> Given:
         tags, select_tags = given.get("tags"), self._document.select_tags

@@ -5,11 +5,22 @@ Reference sheets entities.md, section 4, and decl-config.md, section C5.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from gateway.entities import ENTITIES, EntityField, Row
+from gateway.entities import ENTITIES, EntityField, EntityType, Row
+
+_NAMES = ("name", "username", "custom_id", "target", "group")
+
+
+def name_in(entity_type: EntityType, values: Mapping[str, Any]) -> str | None:
+    """Return what people call an entity that has these values; None if it has no name.
+
+    Keys of credentials are names as well, but secret ones.
+    """
+    names = (name for name in _NAMES if name in entity_type.fields and values.get(name))
+    return next((str(values[name]) for name in names), None)
 
 
 @cache

@@ -114,6 +114,7 @@ def test_files_and_directories_are_put_together_and_standard_input_with_them(
     [
         (b"a: b: c", "kong.yaml: failed parsing declarative configuration: line 1, column 5"),
         (b"\xff", "kong.yaml is not UTF-8 at byte 1"),
+        (b'key: ${{ env "DECK_KEY" }}', 'such as ${{ env "DECK_KEY" }} are not filled in here'),
         (None, "cannot read "),
         (b"- 1", "expected a mapping at the top"),
     ],
