@@ -55,6 +55,7 @@ class Directory:
     """All consumers, credentials and groups of one snapshot.
 
     Credentials are found by kind (their table) and name, consumers also by user name and custom id.
+    ``generation`` is one object for as long as nothing changes; to keep it keeps nothing else.
     """
 
     consumers: Map[UUID, Consumer] = field(default_factory=Map)
@@ -63,6 +64,7 @@ class Directory:
     credential_names: Map[UUID, tuple[str, str]] = field(default_factory=Map)
     groups: Map[UUID, Map[UUID, str]] = field(default_factory=Map)
     group_owners: Map[UUID, UUID] = field(default_factory=Map)
+    generation: object = field(default_factory=object, compare=False, repr=False)
 
     def credential(self, kind: str, name: str) -> Credential | None:
         """Return a credential by its key or user name, unless it has expired."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 MOST_ARGUMENTS = 1000
 """Arguments of a query that are read."""
 
+MOST_MEMORIES = 8
+"""Conclusions that are kept with the header lines of a connection."""
+
 _FRAMING = frozenset(
     {
         *("connection", "content-length", "expect", "keep-alive", "proxy-connection", "te"),
@@ -87,6 +90,16 @@ class Asked(Protocol):
     @property
     def passing_lines(self) -> bytes:
         """Those of them that pass on unchanged: none about host, framing or forwarding."""
+        ...
+
+    @property
+    def memory(self) -> dict[object, Any]:
+        """What is kept from one request to the next as long as the client sends the same lines."""
+        ...
+
+    @property
+    def version(self) -> bytes:
+        """The version of HTTP, as the request line has it."""
         ...
 
     @property
@@ -287,18 +300,44 @@ class Request:
         """What the service is sent, None if that is just what came."""
         return self._upstream
 
+    def recall(self, who: object) -> Any:
+        """Return what was remembered of a request with the same header lines; else None."""
+        kept = self.asked.memory.get(who)
+        return None if kept is None or kept[0] is not self.directory.generation else kept[1]
+
+    def remember(self, who: object, what: Any) -> None:
+        """Keep what follows from the client's header lines and the directory, and nothing else.
+
+        Most clients send the lines of their last request again. ``who`` is a plugin's object, as
+        its config has a say as well. Forgotten when the lines or the directory change.
+        """
+        memory = self.asked.memory
+        if len(memory) >= MOST_MEMORIES:
+            memory.clear()
+        memory[who] = self.directory.generation, what
+
     def replace_body(self, content: bytes) -> None:
         """Send this in place of the body. Raises RuntimeError unless that has been read."""
         if self.asked.has_body and not self._has_read_body:
             raise RuntimeError("read the body before you replace it")
         self.upstream.body = content
 
-    def authenticate(self, consumer: Consumer, credential: Credential) -> None:
-        """Tell who the request is from, also the service (plugins.md section 4)."""
+    def authenticate(
+        self, consumer: Consumer, credential: Credential, lines: bytes | None = None
+    ) -> None:
+        """Tell who the request is from, also the service (plugins.md section 4).
+
+        ``lines`` are what this made of `Upstream.lines` before, to save doing it again.
+        """
         self.consumer = consumer
         self.credential = credential
         self.is_anonymous = False
-        self._tell(consumer.lines + credential.line)
+        if lines is None:
+            self._tell(consumer.lines + credential.line)
+        elif self._upstream is None:
+            self._upstream = Upstream(lines)
+        else:
+            self._upstream.lines = lines
 
     def admit_as_anonymous(self, consumer: Consumer) -> None:
         """Let nobody in particular in, as this consumer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from time import perf_counter, time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.access_log import Record, Try
 from gateway.balancing import Endpoint, Hashed, Listener
@@ -148,6 +148,16 @@ class ExchangeFacts:
         return self.head.fields.rest
 
     @property
+    def memory(self) -> dict[object, Any]:
+        """What plugins concluded from these lines."""
+        return self.head.fields.memory
+
+    @property
+    def version(self) -> bytes:
+        """The version of HTTP, as the request line has it."""
+        return b"HTTP/1." + self.head.fields.minor
+
+    @property
     def is_https(self) -> bool:
         """Whether the request came over TLS, after what trusted proxies say."""
         forwarding, peer = self._proxy.forwarding, self._downstream.peer
@@ -205,7 +215,7 @@ class ExchangeFacts:
             response_head=self._downstream.sent_head if head_at else b"",
             method=head.method,
             target=head.odd_target or head.path + head.query,
-            version=b"HTTP/1." + head.fields.minor,
+            version=self.version,
             request_lines=head.fields.block,
             request_bytes=self.ingress_bytes,
             origin=self._origin(),

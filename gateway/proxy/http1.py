@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 from gateway.proxy.upgrade import offered_protocols
 
@@ -119,7 +120,8 @@ class RequestFields:
     ``lines`` is what was read: the minor version of HTTP/1, the lines and the empty one after them.
     ``rest`` holds the lines that pass unchanged, each led by CRLF. ``is_ordinary`` tells that
     it is of HTTP/1.1 and nothing in ``special`` has to be looked at. A request with ``upgrades`` is
-    never kept alive: what follows it may be meant for another protocol.
+    never kept alive: what follows it may be meant for another protocol. In ``memory`` plugins keep
+    what they concluded from the lines (`gateway.plugins.request.Request.remember`).
     """
 
     __slots__ = (
@@ -129,6 +131,7 @@ class RequestFields:
         "is_ordinary",
         "keep_alive",
         "lines",
+        "memory",
         "minor",
         "rest",
         "special",
@@ -136,6 +139,7 @@ class RequestFields:
     )
 
     lines: bytes
+    memory: dict[object, Any]
     minor: bytes
     rest: bytes
     special: Mapping[bytes, bytes]
@@ -302,6 +306,7 @@ def _read_request_fields(lines: bytes) -> RequestFields:
     """Read `RequestFields.lines`."""
     fields = RequestFields()
     fields.lines = lines
+    fields.memory = {}
     minor, block = lines[:1], lines[1:-4]
     fields.minor = minor
     if _HEADER_LINES.fullmatch(block) is None:

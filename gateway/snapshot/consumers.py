@@ -27,6 +27,8 @@ class DirectoryBuilder:
     """Makes the next directory from the one before, row by row. Rows may raise ValueError."""
 
     def __init__(self, base: Directory) -> None:
+        self._base = base
+        self._is_changed = False
         self._consumers = base.consumers.mutate()
         self._consumer_ids = base.consumer_ids.mutate()
         self._credentials = base.credentials.mutate()
@@ -45,6 +47,7 @@ class DirectoryBuilder:
 
     def remove_consumer(self, id_: UUID) -> None:
         """Take a consumer out; a name that another row has taken over meanwhile stays."""
+        self._is_changed = True
         consumer = self._consumers.pop(id_, None)
         if consumer is None:
             return
@@ -73,6 +76,7 @@ class DirectoryBuilder:
 
     def remove_credential(self, id_: UUID) -> None:
         """Take a credential out, unless another row has its name now."""
+        self._is_changed = True
         key = self._credential_names.pop(id_, None)
         if key is not None and self._credentials[key].id == id_:
             del self._credentials[key]
@@ -86,6 +90,7 @@ class DirectoryBuilder:
 
     def remove_group(self, id_: UUID) -> None:
         """Take a consumer's membership of a group out."""
+        self._is_changed = True
         owner = self._group_owners.pop(id_, None)
         if owner is not None:
             groups = self._groups.pop(owner).delete(id_)
@@ -93,7 +98,9 @@ class DirectoryBuilder:
                 self._groups[owner] = groups
 
     def finish(self) -> Directory:
-        """Return the directory."""
+        """Return the directory: the one before, where nothing has changed."""
+        if not self._is_changed:
+            return self._base
         return Directory(
             self._consumers.finish(),
             self._consumer_ids.finish(),

@@ -102,3 +102,11 @@ def test_what_is_removed_leaves_nothing():
     builder.remove_group(acl["id"])
     builder.remove_consumer(BOB["id"])
     assert builder.finish() == Directory()
+
+
+def test_a_directory_in_which_nothing_changes_stays_the_same():
+    directory = builder_with(BOB).finish()
+    assert DirectoryBuilder(directory).finish() is directory
+    builder = DirectoryBuilder(directory)
+    builder.remove_consumer(BOB["id"])
+    assert builder.finish().generation is not directory.generation
