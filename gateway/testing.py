@@ -130,6 +130,10 @@ class Serving:
         self._tables[table].append(row)
         return row
 
+    def remove(self, table: str, row: Row) -> None:
+        """Take an entity out."""
+        self._tables[table].remove(row)
+
     # -- life
 
     async def __aenter__(self) -> Self:
