@@ -1,0 +1,59 @@
+"""Forms: what is taken out is gone, and all else keeps its bytes."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.plugins.form import MOST_FIELDS, read_form
+
+JSON = "application/json"
+MULTIPART = 'multipart/form-data; boundary="b"'
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=3)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda below: st.lists(below) | st.dictionaries(NAMES, below),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(NAMES, VALUES), NAMES, st.sampled_from([None, 1]), st.booleans())
+def test_objects(content: dict[str, object], name: str, indent: int | None, plain: bool):
+    form = read_form(json.dumps(content, indent=indent, ensure_ascii=plain).encode(), JSON)
+    assert form is not None
+    expected = [content[name]] if isinstance(content.get(name), str) else []
+    assert form.values(name) == expected
+    assert json.loads(form.without(name)) == {n: v for n, v in content.items() if n != name}
+
+
+@given(st.binary(max_size=40), st.sampled_from([JSON, MULTIPART, "multipart/form-data", "\x00;="]))
+def test_garbage_is_no_form_or_one_that_can_be_asked(body: bytes, content_type: str):
+    form = read_form(body, content_type)
+    if form is not None:
+        assert form.values("no such field") == []
+        assert read_form(form.without("no such field"), content_type) is not None
+
+
+def part(name: str, content: bytes) -> bytes:
+    head = f'--b\r\nContent-Disposition: form-data; name="{name}"\r\nX-Other: 1\r\n\r\n'
+    return head.encode() + content + b"\r\n"
+
+
+def test_multipart():
+    a, key, c = part("a", b"1"), part("key", b"k"), part("c", b"\xff\r\n--other")
+    form = read_form(b"before\r\n" + a + key + c + b"--b--\r\nafter", MULTIPART)
+    assert form is not None
+    assert (form.values("key"), form.values("c")) == (["k"], [])
+    assert form.without("key") == b"before\r\n" + a + c + b"--b--\r\nafter"
+    alone = read_form(key + b"--b--\r\n", MULTIPART)
+    assert alone is not None
+    assert alone.without("key") == b"--b--\r\n"
+
+
+def test_there_is_a_limit():
+    for number, is_read in ((MOST_FIELDS, True), (MOST_FIELDS + 1, False)):
+        body = b"&".join([b"a=1"] * number)
+        assert (read_form(body, "application/x-www-form-urlencoded") is not None) == is_read
