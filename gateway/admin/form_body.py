@@ -17,6 +17,9 @@ MULTIPART = "multipart/form-data"
 
 MOST_ARGUMENTS = 1000
 
+MOST_ESCAPES = 100_000
+"""Percent triplets of a body: to resolve so many holds the interpreter for some milliseconds."""
+
 Pairs = list[tuple[str, str]]
 
 
@@ -42,6 +45,8 @@ def _urlencoded(body: bytes) -> Pairs:
     text = body.decode()
     if text.count("&") >= MOST_ARGUMENTS:
         raise _TooManyError
+    if text.count("%") > MOST_ESCAPES:
+        raise FormParserError(f"more than {MOST_ESCAPES} percent escapes: send JSON")
     return parse_qsl(text, keep_blank_values=True, errors="strict")
 
 

@@ -213,6 +213,7 @@ MULTIPART = {"Content-Type": "multipart/form-data; boundary=b"}
     [
         (b"host=%ff", FORM, "not UTF-8"),
         (b"host=\xff", FORM, "not UTF-8"),
+        (b"host=" + 100_001 * b"%41", FORM, "more than 100000 percent escapes: send JSON"),
         (PART + b"\xff" + END, MULTIPART, "not UTF-8"),
         (PART + b"a", MULTIPART, "the final boundary is missing"),
         (PART + b"a\r\n" + PART + b"b", MULTIPART, "the final boundary is missing"),
