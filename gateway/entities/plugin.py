@@ -82,7 +82,7 @@ def _model_of(name: str) -> type[PluginUse]:
     """Return what a use of this plugin may be: with its config, for its protocols and scopes."""
     plugin, declared = registry.present()[name], PluginUse.model_fields
     every_protocol: list[str] = declared["protocols"].default
-    protocols = [name for name in every_protocol if name in plugin.protocols]
+    protocols = [protocol for protocol in every_protocol if protocol in plugin.protocols]
     config = Field(
         default_factory=dict, validate_default=True, description=declared["config"].description
     )
