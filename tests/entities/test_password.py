@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+from uuid import uuid4
+
 import pytest
 from argon2 import PasswordHasher
 
-from gateway.entities.password import hashed
+from gateway.entities.password import KONG_PREFIX, hashed, is_kept, is_password
 
 SHA1 = "5baa61e4c9b93f3f0682250b6cf8331b7ee68fd8"
 ARGON2 = (
@@ -49,3 +52,15 @@ def test_what_only_looks_like_a_hash_is_a_password(password: str):
     kept = hashed(password)
     assert kept != password
     assert PasswordHasher().verify(kept, password)
+
+
+def test_what_is_kept_is_told_from_a_password():
+    consumer_id = uuid4()
+    digest = hashlib.sha1(f"secret{consumer_id}".encode()).hexdigest()
+    for kept in (hashed("secret"), KONG_PREFIX + digest):
+        assert is_kept(kept)
+        assert is_password("secret", kept, consumer_id)
+        assert not is_password("other", kept, consumer_id)
+    assert not is_kept("secret")
+    assert not is_password("secret", KONG_PREFIX + digest, uuid4())
+    assert not is_password("secret", "$argon2id$broken", consumer_id)
