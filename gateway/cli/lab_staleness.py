@@ -72,6 +72,14 @@ def staleness(
         str,
         typer.Option(metavar="URL", help="Measure a running cluster, or a Kong: its Admin API."),
     ] = "",
+    token: Annotated[
+        str,
+        typer.Option(
+            metavar="TOKEN",
+            envvar="GATEWAY_ADMIN_TOKEN",
+            help="A token of that Admin API, if it asks for one.",
+        ),
+    ] = "",
     proxy_url: Annotated[
         list[str] | None,
         typer.Option(metavar="URL", help="A proxy of the running cluster; may be repeated."),
@@ -94,7 +102,7 @@ def staleness(
     Each strategy gets a cluster of its own; with --admin-url and --proxy-url a running one is
     measured instead, and left as it was. Ends with a table, and files in --output.
     """
-    running = _running(admin_url, proxy_url or [], status_url or [], upstream_url)
+    running = _running(admin_url, token, proxy_url or [], status_url or [], upstream_url)
     plan = Plan(
         strategies=_strategies(strategies, running),
         changes=changes,
@@ -121,7 +129,7 @@ def staleness(
 
 
 def _running(
-    admin_url: str, proxy_urls: list[str], status_urls: list[str], upstream_url: str
+    admin_url: str, token: str, proxy_urls: list[str], status_urls: list[str], upstream_url: str
 ) -> Running | None:
     """Return the running cluster that the options name, None if they name none."""
     if not (admin_url or proxy_urls or status_urls or upstream_url):
@@ -133,7 +141,7 @@ def _running(
             Origin.of(url)
     except ValueError as error:
         raise CommandError(str(error)) from None
-    return Running(admin_url, proxy_urls, status_urls, upstream_url)
+    return Running(admin_url, proxy_urls, status_urls, upstream_url, token)
 
 
 def _strategies(text: str, running: Running | None) -> list[Strategy]:

@@ -22,6 +22,7 @@ LISTENERS = {
     "proxy": "proxy listener",
     "proxy_tls": "TLS proxy listener",
     "admin": "Admin API",
+    "admin_tls": "TLS Admin API",
     "status": "status listener",
 }
 PROXY_LISTENERS = frozenset({"proxy", "proxy_tls"})
@@ -49,7 +50,7 @@ def node_settings(settings: UpSettings, database_url: SecretStr) -> list[NodeSet
     shared = {name: getattr(settings, name) for name in _SHARED}
     proxy_step = 0 if settings.shared_proxy_port else PORT_STEP
     tls_port = settings.proxy_tls_port
-    return [
+    nodes = [
         read_settings(
             NodeSettings,
             **shared,
@@ -65,6 +66,14 @@ def node_settings(settings: UpSettings, database_url: SecretStr) -> list[NodeSet
         )
         for k in range(settings.nodes)
     ]
+    return [_with_admin_tls_port(node, k) for k, node in enumerate(nodes)]
+
+
+def _with_admin_tls_port(node: NodeSettings, k: int) -> NodeSettings:
+    """Move the one listener that only the environment can give to a port of the node's own."""
+    if node.admin_tls_port is None:
+        return node
+    return node.model_copy(update={"admin_tls_port": node.admin_tls_port + PORT_STEP * k})
 
 
 _SHARED = frozenset(UpSettings.model_fields) & frozenset(NodeSettings.model_fields) - {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -20,7 +21,7 @@ from gateway.up.plan import listeners, node_settings
 from gateway.up.preflight import check_ports, check_strategy, prepare_data_dir
 from gateway.up.process import Child
 from gateway.up.seed import PATH as DEMO_PATH
-from gateway.up.seed import seed_demo
+from gateway.up.seed import TOKEN_VARIABLE, seed_demo
 from gateway.up.watch import base_url, watch
 
 # Together below 5 s, the promise of Ctrl-C.
@@ -101,7 +102,8 @@ async def _run_cluster(settings: UpSettings, display: Display) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(watch(nodes, children, client, display.show), name="watch")
             if settings.demo:
-                seeding = seed_demo(nodes, settings.demo_port, data_dir, client, tell)
+                token = os.environ.get(TOKEN_VARIABLE, "")
+                seeding = seed_demo(nodes, settings.demo_port, data_dir, client, tell, token=token)
                 tasks.create_task(seeding, name="seed-demo")
 
 

@@ -21,6 +21,7 @@ NAME = "demo"
 PATH = "/demo"
 REQUEST_TIMEOUT_S = 5.0
 RETRY_S = 0.5
+TOKEN_VARIABLE = "GATEWAY_ADMIN_TOKEN"  # noqa: S105 - the name of a variable
 
 
 async def seed_demo(
@@ -29,11 +30,16 @@ async def seed_demo(
     data_dir: Path,
     client: httpx.AsyncClient,
     tell: Callable[[str], None],
+    *,
+    token: str = "",
 ) -> None:
-    """Create or adjust the demo through whichever node answers; try until one has."""
+    """Create or adjust the demo through whichever node answers; try until one has.
+
+    ``token`` is for an Admin API that asks for one.
+    """
     while True:
         for node in nodes:
-            api = _Admin(base_url(node.admin_host, node.admin_port), client)
+            api = _Admin(base_url(node.admin_host, node.admin_port), client, token)
             if outcome := await _attempt(api, demo_port, _Memory(data_dir / "demo-epoch")):
                 tell(outcome)
                 return
@@ -45,6 +51,8 @@ async def _attempt(api: _Admin, demo_port: int, memory: _Memory) -> str | None:
     try:
         return await _seed(api, demo_port, memory)
     except httpx.HTTPStatusError as error:
+        if error.response.status_code == 401:
+            return f"the demo is left as it is: for the Admin API, set a token as {TOKEN_VARIABLE}"
         refused = error.response.is_client_error
         return f"the demo was not created: {error.response.text}" if refused else None
     except httpx.HTTPError:
@@ -90,9 +98,10 @@ class _Memory:
 class _Admin:
     """The Admin API of one node."""
 
-    def __init__(self, url: str, client: httpx.AsyncClient) -> None:
+    def __init__(self, url: str, client: httpx.AsyncClient, token: str) -> None:
         self._url = url
         self._client = client
+        self._headers = {"Kong-Admin-Token": token} if token else {}
 
     async def call(
         self,
@@ -104,7 +113,7 @@ class _Admin:
     ) -> dict[str, Any]:
         """Return the JSON answer; raise `httpx.HTTPError` if there is none or it is an error."""
         answer = await self._client.request(
-            method, self._url + path, json=body, timeout=REQUEST_TIMEOUT_S
+            method, self._url + path, json=body, headers=self._headers, timeout=REQUEST_TIMEOUT_S
         )
         if missing_is_ok and answer.status_code == 404:
             return {}

@@ -53,6 +53,17 @@ def test_without_a_tls_proxy_port_there_is_no_such_listener() -> None:
     assert [node.proxy_tls_port for node in nodes] == [None, None]
 
 
+def test_each_node_has_a_tls_port_of_its_own_for_the_admin_api(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GATEWAY_ADMIN_TLS_PORT", "8444")
+    settings = UpSettings(nodes=2)
+    nodes = node_settings(settings, DATABASE)
+    assert [node.admin_tls_port for node in nodes] == [8444, 8454]
+    planned = {listener.port: listener.purpose for listener in listeners(settings, nodes)}
+    assert planned[8454] == "TLS Admin API of node-2"
+
+
 def test_there_is_a_line_to_try_for_each_proxy_listener() -> None:
     settings = UpSettings(nodes=2, proxy_tls_port=8443)
     tries = curl_lines(settings, node_settings(settings, DATABASE))

@@ -61,7 +61,7 @@ async def own_cluster(
 
 @asynccontextmanager
 async def running_cluster(
-    admin_url: str, proxy_urls: Sequence[str], status_urls: Sequence[str], upstream_url: str
+    admin: Origin, proxy_urls: Sequence[str], status_urls: Sequence[str], upstream_url: str
 ) -> AsyncIterator[Target]:
     """Describe a cluster that runs already; the lab brings an upstream if no other is given.
 
@@ -70,7 +70,7 @@ async def running_cluster(
     status = {str(origin): origin for origin in map(Origin.of, status_urls)}
     async with EchoUpstream() as upstream:
         yield Target(
-            admin=Origin.of(admin_url),
+            admin=admin,
             probed={str(origin): origin for origin in map(Origin.of, proxy_urls)},
             upstream_url=upstream_url or upstream.url,
             load_upstream_url=upstream_url,

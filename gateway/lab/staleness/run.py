@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
 from typing import Protocol
@@ -18,17 +18,19 @@ from gateway.lab.staleness.measure import measure
 from gateway.lab.staleness.pace import pace
 from gateway.lab.staleness.result import Result, StrategyResult
 from gateway.lab.staleness.target import Target
+from gateway.lab.staleness.wire import Origin
 from gateway.lab.strategies import Strategy
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A cluster that runs already, by its URLs."""
+    """A cluster that runs already, by its URLs, with a token if its Admin API asks for one."""
 
     admin_url: str
     proxy_urls: Sequence[str]
     status_urls: Sequence[str] = ()
     upstream_url: str = ""
+    admin_token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,12 @@ def _target(strategy: Strategy, plan: Plan) -> AbstractAsyncContextManager[Targe
     if plan.running is None:
         return own_cluster(strategy, plan.nodes, plan.routes, plan.database_url)
     urls = plan.running
-    return running_cluster(urls.admin_url, urls.proxy_urls, urls.status_urls, urls.upstream_url)
+    return running_cluster(
+        Origin.of(urls.admin_url, urls.admin_token),
+        urls.proxy_urls,
+        urls.status_urls,
+        urls.upstream_url,
+    )
 
 
 def _load(target: Target, plan: Plan, random: Random) -> AbstractAsyncContextManager[None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
@@ -33,18 +33,19 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a connection leads."""
+    """Where a connection leads, and the token that is asked for there."""
 
     host: str
     port: int
+    token: str = field(default="", repr=False)
 
     @classmethod
-    def of(cls, url: str) -> Origin:
+    def of(cls, url: str, token: str = "") -> Origin:
         """Take it from a URL. Raises ValueError for anything but plain HTTP."""
         parts = urlsplit(url if "://" in url else f"http://{url}")
         if parts.scheme != "http" or not parts.hostname or parts.path.strip("/"):
             raise ValueError(f"{url} is not of the form http://host:port")
-        return cls(parts.hostname, parts.port or 80)
+        return cls(parts.hostname, parts.port or 80, token)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -108,6 +109,8 @@ class Connection:
     def _message(self, method: str, path: str, document: Any) -> bytes:
         body = b"" if document is None else json.dumps(document).encode()
         lines = [f"{method} {path} HTTP/1.1", f"Host: {self.origin}"]
+        if self.origin.token:
+            lines.append(f"Kong-Admin-Token: {self.origin.token}")
         if body:
             lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
         return "\r\n".join([*lines, "", ""]).encode() + body
