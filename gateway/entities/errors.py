@@ -65,7 +65,7 @@ def error_tree(errors: Iterable[ErrorDetails]) -> Tree:
     for error in errors:
         at = ENTITY if error["type"] == "string_unicode" else error.get("ctx", {}).get("at")
         text = error_text(error)
-        place = error["loc"] if at is None else (*error["loc"], at)
+        place = (error["loc"] if at is None else (*error["loc"], at)) or (ENTITY,)
         # Also a field that a client calls "@entity" stands among the errors of the entity.
         _put(tree, place, [text] if place[-1] == ENTITY else text)
     return tree
