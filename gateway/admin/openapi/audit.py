@@ -22,7 +22,7 @@ AUDIT = "audit"
 
 _ENTRY = record(
     id=INTEGER,
-    version=INTEGER,
+    version=or_null(INTEGER),
     kind=TEXT,
     entity_id=UUID,
     operation={**TEXT, "enum": list(OPERATIONS)},
