@@ -21,9 +21,9 @@ class Consumer:
     def __post_init__(self) -> None:
         lines = f"\r\nX-Consumer-ID: {self.id}"
         if self.custom_id is not None:
-            lines += f"\r\nX-Consumer-Custom-ID: {_one_line(self.custom_id)}"
+            lines += f"\r\nX-Consumer-Custom-ID: {one_line(self.custom_id)}"
         if self.username is not None:
-            lines += f"\r\nX-Consumer-Username: {_one_line(self.username)}"
+            lines += f"\r\nX-Consumer-Username: {one_line(self.username)}"
         object.__setattr__(self, "lines", lines.encode())
 
 
@@ -45,7 +45,7 @@ class Credential:
     line: bytes = field(init=False)
 
     def __post_init__(self) -> None:
-        told = str(self.id) if self.kind == "keyauth_credentials" else _one_line(self.name)
+        told = str(self.id) if self.kind == "keyauth_credentials" else one_line(self.name)
         line = f"\r\nX-Credential-Identifier: {told}".encode()
         object.__setattr__(self, "line", line)
 
@@ -93,6 +93,6 @@ class Directory:
 _NONE: Map[UUID, str] = Map()
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Return a name as a header can carry it: control characters are percent-encoded."""
     return "".join(c if c >= " " and c != "\x7f" else f"%{ord(c):02X}" for c in text).strip()
