@@ -92,7 +92,7 @@ class Authentication(Plugin):
         return None if refusal is None else self._refused(request, refusal)
 
     def _refused(self, request: Request, refusal: Reply) -> Reply | None:
-        if self._anonymous is None:
+        if self._anonymous is None or refusal.status != 401:
             return refusal
         consumer = request.directory.consumer(self._anonymous)
         if consumer is None:

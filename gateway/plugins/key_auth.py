@@ -61,7 +61,6 @@ class KeyAuth(Authentication):
         self._none = refuse(401, "No API key found in request", headers)
         self._duplicate = refuse(401, "Duplicate API key found", headers)
         self._unknown = refuse(401, UNAUTHORIZED, headers)
-        self._too_large = refuse(413, "Body too large to look for an API key in it", headers)
         self._hides = config.hide_credentials
         self._lets_preflight_pass = not config.run_on_preflight
         self._headers_only = not (config.key_in_query or config.key_in_body)
@@ -88,7 +87,7 @@ class KeyAuth(Authentication):
         try:
             body = await request.body()
         except BodyTooLarge:
-            return self._too_large
+            return self._look(request, arguments, None)
         return self._look(request, arguments, read_form(body, request.header("content-type") or ""))
 
     def _look(

@@ -256,6 +256,6 @@ async def test_a_body_is_looked_at_only_where_nothing_goes_before_it():
         good = await gateway.ask("POST", "/", content=content, headers=headers | {"apikey": "k"})
         assert good.status_code == 200
         answer = await gateway.ask("POST", "/", content=content, headers=headers)
-        assert answer.status_code == 413
+        assert problem(answer) == NONE  # too large to be held in memory
         small = {"json": {"apikey": "nope"}, "headers": {"other": "k"}}
         assert problem(await gateway.ask("POST", "/", **small)) == UNKNOWN
