@@ -145,8 +145,8 @@ _NOTE_USE = text("""
 
 _CREATE = text("""
     WITH created AS (
-        INSERT INTO admin_tokens (name, role, hash, expires_at)
-        VALUES (:name, :role, :hash, clock_timestamp() + CAST(:good_for AS interval))
+        INSERT INTO admin_tokens (name, role, hash, created_at, expires_at)
+        VALUES (:name, :role, :hash, now(), now() + CAST(:good_for AS interval))
         ON CONFLICT (name) WHERE revoked_at IS NULL DO NOTHING
         RETURNING *
     )

@@ -54,7 +54,7 @@ def _changes_nothing(method: str, path: str, query: bytes) -> bool:
     if method != "POST":
         return False
     if path == "/config":
-        return parse_query(query).get("dry_run") == "1"
+        return parse_query(query).get("dry_run") in ("1", "true")
     return path.startswith("/schemas/") and path.endswith("/validate")
 
 
