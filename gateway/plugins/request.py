@@ -13,6 +13,7 @@ from gateway.plugins.identity import Consumer, Credential, Directory
 from gateway.plugins.lines import LineError, line, removal, values_of, without
 
 if TYPE_CHECKING:
+    from gateway.plugins.reply import Reply
     from gateway.routing import Captures
     from gateway.snapshot import Route, Service
 
@@ -120,6 +121,15 @@ class Asked(Protocol):
     @property
     def has_body(self) -> bool:
         """Whether a body follows the head."""
+        ...
+
+    @property
+    def body_length(self) -> int | None:
+        """How long the body is said to be, None if only its end will tell."""
+        ...
+
+    def limit_body(self, limit_bytes: int, refusal: Reply) -> Reply | None:
+        """Answer so once more of the body than this has come; return it if that is so by now."""
         ...
 
     def read_body(self) -> Awaitable[bytes]:
@@ -278,6 +288,16 @@ class Request:
         content = await self.asked.read_body()
         self._has_read_body = True
         return content
+
+    def limit_body(self, limit_bytes: int, refusal: Reply) -> Reply | None:
+        """Refuse a body that is longer, at the latest when that much of it has come.
+
+        Returns the refusal if that is known by now, else None.
+        """
+        length = self.asked.body_length
+        if length is None:
+            return self.asked.limit_body(limit_bytes, refusal)
+        return refusal if length > limit_bytes else None
 
     # -- what plugins make of it
 

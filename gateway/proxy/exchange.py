@@ -144,6 +144,8 @@ class Exchange(ExchangeHeads):
     def on_request_body(self, data: bytes) -> None:
         """Take a piece of the request body from the client."""
         self.ingress_bytes += len(data)
+        if self._body_limit is not None and self._is_refused(*self._body_limit):
+            return
         if self._body is not None:
             self._body.take(data)
 
@@ -169,6 +171,23 @@ class Exchange(ExchangeHeads):
         await self._body_asked
         assert isinstance(self._body, KeptBody)  # noqa: S101 - asked for as such
         return self._body.in_memory()
+
+    def limit_body(self, limit_bytes: int, refusal: Reply) -> Reply | None:
+        """Answer so once more of the body than this has come; return it if that is so by now."""
+        if self.body_size > limit_bytes:
+            return refusal
+        self._body_limit = limit_bytes, refusal
+        return None
+
+    def _is_refused(self, limit_bytes: int, refusal: Reply) -> bool:
+        """Refuse a body that has become too long; one that was answered early is cut."""
+        if self.body_size <= limit_bytes:
+            return False
+        if self.responding:
+            self._cut()
+        else:
+            self.answer_with(refusal)
+        return True
 
     def _replace_body(self, content: bytes) -> None:
         """Send this in place of the client's body, which has been read."""

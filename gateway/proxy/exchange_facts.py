@@ -11,13 +11,14 @@ from gateway.balancing import Endpoint, Hashed, Listener
 from gateway.metrics.traffic import RouteTraffic
 from gateway.proxy.backlog import Backlog
 from gateway.proxy.client_side import Downstream
-from gateway.proxy.http1 import RequestHead, ResponseHead
+from gateway.proxy.http1 import CHUNKED, RequestHead, ResponseHead
 from gateway.proxy.request_body import RequestBody
 from gateway.proxy.request_target import RequestTarget
 from gateway.proxy.resolution import Resolution, host_without_port
 from gateway.proxy.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
+    from gateway.plugins.reply import Reply
     from gateway.proxy.plugin_run import PluginRun
     from gateway.proxy.proxy import Proxy
     from gateway.routing import Captures
@@ -42,6 +43,7 @@ class ExchangeFacts:
         "_backlog",
         "_body",
         "_body_asked",
+        "_body_limit",
         "_chosen_at",
         "_downstream",
         "_endpoint",
@@ -113,6 +115,7 @@ class ExchangeFacts:
         self._failures: tuple[FailedTry, ...] = ()
         self._body: RequestBody | None = None  # once it is asked for
         self._body_asked: asyncio.Future[None] | None = None  # once a plugin wants to see it
+        self._body_limit: tuple[int, Reply] | None = None  # where a plugin sets one
         self._backlog: Backlog | None = None  # while the client takes less than has come
         self._hashed: Hashed | None = None  # where the upstream entity hashes
         self._listener: Listener | None = None  # while somebody wants to know how the try ends
@@ -177,6 +180,12 @@ class ExchangeFacts:
     def has_body(self) -> bool:
         """Whether a body follows the head of the request."""
         return self.head.fields.body_length != 0
+
+    @property
+    def body_length(self) -> int | None:
+        """How long the body is said to be, None if only its end will tell."""
+        length = self.head.fields.body_length
+        return None if length == CHUNKED else length
 
     @property
     def captures(self) -> Captures | None:
