@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import TypeAlias
 
 from gateway.settings import Network
+
+_Length: TypeAlias = tuple[int, int]
+"""A version of IP, and how many bits follow the prefix."""
 
 _REMEMBERED = 4096
 _MAPPED_BITS = 96
@@ -44,25 +48,36 @@ def read_address(token: bytes) -> bytes | None:
 
 
 class Networks:
-    """A set of addresses, given as networks."""
+    """A set of addresses, given as networks.
+
+    A look-up asks once for each length of a prefix that there is, however many networks have it.
+    """
 
     def __init__(self, networks: list[Network]) -> None:
-        self._networks = [_unmapped(network) for network in networks]
+        self._prefixes: dict[_Length, set[int]] = {}
+        for network in map(_unmapped, networks):
+            host_bits = network.max_prefixlen - network.prefixlen
+            prefixes = self._prefixes.setdefault((network.version, host_bits), set())
+            prefixes.add(int(network.network_address) >> host_bits)
         self._knows = lru_cache(maxsize=_REMEMBERED)(self._holds)
 
     def __bool__(self) -> bool:
-        return bool(self._networks)
+        return bool(self._prefixes)
 
     def __contains__(self, address: bytes) -> bool:
         """Tell whether a canonical address is in one of the networks; other text is in none."""
-        return bool(self._networks) and self._knows(address)
+        return bool(self._prefixes) and self._knows(address)
 
     def _holds(self, address: bytes) -> bool:
         try:
             parsed = ip_address(address.decode())
         except ValueError:
             return False
-        return any(parsed in network for network in self._networks)
+        version, bits = parsed.version, int(parsed)
+        return any(
+            version == of and bits >> host_bits in prefixes
+            for (of, host_bits), prefixes in self._prefixes.items()
+        )
 
 
 def _unmapped(network: Network) -> Network:
