@@ -143,9 +143,12 @@ class NodeProcess:
         """Send a client's request."""
         return await self._ask("proxy", method, path, **options)
 
-    async def admin(self, method: str, path: str, body: Any = None) -> httpx.Response:
+    async def admin(
+        self, method: str, path: str, body: Any = None, token: str = ""
+    ) -> httpx.Response:
         """Send a request to the Admin API."""
-        return await self._ask("admin", method, path, json=body)
+        headers = {"Kong-Admin-Token": token} if token else {}
+        return await self._ask("admin", method, path, json=body, headers=headers)
 
     async def write(self, method: str, path: str, body: Any = None) -> int:
         """Change the configuration; return the version that this made."""
