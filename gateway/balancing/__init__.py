@@ -1,9 +1,9 @@
 """Which address of an upstream entity takes a request. Pure: no I/O, no clock."""
 
-from gateway.balancing.balancer import Balancer, Failure, Listener, TryEnd
+from gateway.balancing.balancer import Balancer, Failure, Listener
 from gateway.balancing.endpoint import Endpoint, Member
 from gateway.balancing.group import Balancing, Group
-from gateway.balancing.hash_inputs import Hashed, HashInput, HashOn, with_cookie
+from gateway.balancing.hash_inputs import HashInput, HashOn, MadeUpCookie, with_cookie
 
 __all__ = [
     "Balancer",
@@ -13,9 +13,8 @@ __all__ = [
     "Group",
     "HashInput",
     "HashOn",
-    "Hashed",
     "Listener",
+    "MadeUpCookie",
     "Member",
-    "TryEnd",
     "with_cookie",
 ]

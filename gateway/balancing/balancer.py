@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from gateway.balancing.endpoint import Endpoint
 
@@ -19,27 +19,27 @@ class Failure(Enum):
     TIMEOUT = "timeout"
 
 
-class TryEnd(NamedTuple):
-    """How a try ended.
+class Listener(Protocol):
+    """Who wants to hear how tries end: of each pick made while it listened, one of these, once.
 
-    ``status`` is what the upstream answered, 0 if it did not. Without a ``failure`` either, the try
-    says nothing of its endpoint: the client left, or a kept connection had just been closed.
-    ``took_s`` lasted from the pick to the response's head, or to the failure. ``is_last`` is False
-    when another try follows.
+    ``took_s`` lasted from the pick to the response's head, or to the failure; that was ``at``.
     """
 
-    now: float
-    took_s: float
-    status: int = 0
-    failure: Failure | None = None
-    is_last: bool = True
+    def answered(self, endpoint: Endpoint, status: int, at: float, took_s: float) -> None:
+        """Hear that a response has passed, or part of it until somebody cut it."""
+        ...
 
+    def failed(
+        self, endpoint: Endpoint, failure: Failure, at: float, took_s: float, *, is_last: bool
+    ) -> None:
+        """Hear that there was no response; unless it ``is_last``, another try follows."""
+        ...
 
-class Listener(Protocol):
-    """Who wants to hear how tries end; exactly once for each pick made while it listened."""
+    def left(self, endpoint: Endpoint) -> None:
+        """Hear that it is over without a word on the endpoint.
 
-    def ended(self, endpoint: Endpoint, end: TryEnd) -> None:
-        """Hear that a try is over: for a response, once all of it has passed."""
+        The client left, or a kept connection had just been closed.
+        """
         ...
 
 

@@ -32,6 +32,8 @@ class Endpoint:
 
     ``available`` is whether it may have traffic now. The algorithms that need to know keep here how
     many tries are in flight, and which ``score`` follows from all they know: the lowest is best.
+    ``step`` is what a further try adds to it. ``latency_s`` is a moving average as of the time
+    ``measured_at``, None for never.
     """
 
     __slots__ = (
@@ -42,10 +44,10 @@ class Endpoint:
         "identity",
         "in_flight",
         "latency_s",
-        "level",
         "measured_at",
         "port",
         "score",
+        "step",
         "weight",
     )
 
@@ -57,9 +59,9 @@ class Endpoint:
         self.available = True
         self.in_flight = 0
         self.score = 0.0
+        self.step = 0.0
         self.latency_s = 0.0
         self.measured_at: float | None = None
-        self.level = 0.0
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.host} {self.address}:{self.port}>"

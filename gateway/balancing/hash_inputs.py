@@ -6,8 +6,9 @@ Source: ``balancer.md`` section 4. Texts are the bytes that came; nothing here c
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import unquote_to_bytes
 from uuid import uuid4
@@ -63,53 +64,52 @@ class HashInput(NamedTuple):
     name: str = ""
 
 
-class Hashed(NamedTuple):
-    """What a request is hashed by, None if it has no such value.
+class MadeUpCookie(NamedTuple):
+    """A value for a request that lacks the cookie, and the header line that gives it to the client.
 
-    ``set_cookie`` is the header line that lets the client bring the value the next time, led by
-    CRLF, empty if there is none.
+    The line is led by CRLF.
     """
 
-    value: bytes | None
-    set_cookie: bytes = b""
+    value: bytes
+    line: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class HashOn:
-    """The inputs in their order: the first that yields a value counts."""
+    """The inputs in their order: the first that yields a value counts; a cookie comes last.
+
+    ``read`` returns the value of a request. ``makes_up_cookies``: what it lacks is made up for it.
+    """
 
     inputs: tuple[HashInput, ...]
     cookie_path: str = "/"
-    _readers: tuple[Reader, ...] = field(init=False, repr=False, compare=False)
+    read: Reader = field(init=False, repr=False, compare=False)
+    makes_up_cookies: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_readers", tuple(_reader(*each) for each in self.inputs))
+        object.__setattr__(self, "read", _first_of([_reader(*each) for each in self.inputs]))
+        object.__setattr__(self, "makes_up_cookies", self.inputs[-1].kind == "cookie")
 
-    def read(self, facts: Facts) -> Hashed:
-        """Return what a request is hashed by; a cookie that it lacks is made up for it."""
-        for (kind, name), read in zip(self.inputs, self._readers, strict=True):
-            value = read(facts)
-            if value is not None:
-                return Hashed(value)
-            if kind == "cookie":
-                made_up = str(uuid4())
-                line = f"\r\nSet-Cookie: {name}={made_up}; Path={self.cookie_path}"
-                return Hashed(made_up.encode(), f"{line}; Same-Site=Lax; HttpOnly".encode())
-        return Hashed(None)
+    def make_up_cookie(self) -> MadeUpCookie:
+        """Return a cookie that no other client has."""
+        value = str(uuid4())
+        line = f"\r\nSet-Cookie: {self.inputs[-1].name}={value}; Path={self.cookie_path}"
+        return MadeUpCookie(value.encode(), f"{line}; Same-Site=Lax; HttpOnly".encode())
 
 
-def with_cookie(lines: bytes, set_cookie: bytes) -> bytes:
-    """Add a Set-Cookie line to header lines; it replaces those for the same cookie."""
-    name = set_cookie[len("\r\nSet-Cookie: ") :].partition(b"=")[0]
+def with_cookie(lines: bytes, cookie: MadeUpCookie) -> bytes:
+    """Add a cookie to the header lines of a response; it replaces those of the same name."""
+    name = cookie.line[len("\r\nSet-Cookie: ") :].partition(b"=")[0]
     same = rb"\r\n(?i:set-cookie):[ \t]*" + re.escape(name) + rb"=[^\r]*+"
-    return re.sub(same, b"", lines) + set_cookie
+    return re.sub(same, b"", lines) + cookie.line
 
 
 def _header(name: str) -> Reader:
     find_all = _lines_of(name)
 
     def read(facts: Facts) -> bytes | None:
-        return b", ".join(map(bytes.rstrip, find_all(facts.client_lines))) or None
+        values = find_all(facts.client_lines)
+        return b", ".join([value.rstrip() for value in values]) or None
 
     return read
 
@@ -172,8 +172,8 @@ def _lines_of(name: str) -> Callable[[bytes], list[bytes]]:
 
 
 _UNNAMED: Mapping[str, Reader] = {
-    "consumer": lambda facts: facts.identity,
-    "ip": lambda facts: facts.client_address,
+    "consumer": attrgetter("identity"),
+    "ip": attrgetter("client_address"),
     "path": lambda facts: normalize(facts.path),
 }
 
@@ -187,3 +187,13 @@ _NAMED: Mapping[str, Callable[[str], Reader]] = {
 
 def _reader(kind: str, name: str) -> Reader:
     return _UNNAMED[kind] if kind in _UNNAMED else _NAMED[kind](name)
+
+
+def _first_of(readers: Sequence[Reader]) -> Reader:
+    if len(readers) == 1:
+        return readers[0]
+
+    def read(facts: Facts) -> bytes | None:
+        return next(filter(None, (each(facts) for each in readers)), None)
+
+    return read

@@ -1,21 +1,20 @@
 """Latency: whoever is expected to answer first, by a moving average that rises at once (peak EWMA).
 
-Source: ``balancer.md`` section 3. Each endpoint's average decays by the half in about seven
-seconds, so that one that was slow is tried again. What is compared is that average times the tries
-in flight, for its weight: without the latter all requests would go to the best until its first
-response is back.
+Source: ``balancer.md`` section 3. What is compared is the average of an endpoint times its tries in
+flight, for its weight: without the latter all requests would go to the best until its first
+response is back. An average decays with time, so that who was slow is tried again.
 
-All averages decay by the same factor, so that their order stays the same while time passes. They
-are compared by logarithms, to which a decay is an offset: ``level`` is ``log(average) + t / decay``
-for the moment ``t`` of measurement. So a pick has no need of the time.
+As all averages decay by the same factor, their order stays the same while time passes. So a pick
+has no need of the time: instead of old averages sinking, new ones are raised, by as much as the
+old ones would have sunk since a moment of ``origin``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import exp, log
+from math import exp
 
-from gateway.balancing.balancer import TryEnd
+from gateway.balancing.balancer import Failure
 from gateway.balancing.endpoint import Endpoint
 from gateway.balancing.lowest_score import LowestScore
 
@@ -25,59 +24,54 @@ DECAY_S = 10.0
 FAILED_S = 1.0
 """What a failure counts for at least: to refuse a connection at once is no merit."""
 
-_SHORTEST_S = 1e-6
+_MOST_DECAYS = 100.0
+"""How far the origin may lie back, so that raised averages stay within what a float can hold."""
 
 
 class Latency(LowestScore):
     """Picks the lowest of ``average latency * (in flight + 1) / weight``."""
 
-    __slots__ = ()
+    __slots__ = ("_origin",)
 
-    def arrange(self, endpoints: Sequence[Endpoint]) -> None:
-        """Let new endpoints start with the mean of the others; see `Balancer.arrange`."""
-        _start(endpoints, [e.level for e in endpoints if e.measured_at is not None])
-        super().arrange(endpoints)
+    def __init__(self) -> None:
+        super().__init__()
+        self._origin = 0.0
 
-    def score(self, endpoint: Endpoint) -> float:
-        """Return the logarithm of what is expected, but for what is the same for all."""
-        return endpoint.level + log((endpoint.in_flight + 1) / endpoint.weight)
+    def steps(self, endpoints: Sequence[Endpoint]) -> Iterable[tuple[Endpoint, float]]:
+        """Return the averages by weight; who was never measured has the mean of the others."""
+        self._origin = max((e.measured_at or 0.0 for e in endpoints), default=0.0)
+        averages = {e: e.latency_s * self._raise(e.measured_at) for e in endpoints if e.measured_at}
+        mean = sum(averages.values()) / len(averages) if averages else 1.0
+        return [(e, averages.get(e, mean) / e.weight) for e in endpoints]
 
-    def when_all_failed(self, endpoints: Iterable[Endpoint]) -> Iterable[Endpoint]:
+    def _raise(self, measured_at: float) -> float:
+        return exp((measured_at - self._origin) / DECAY_S)
+
+    def when_all_failed(self, endpoints: list[Endpoint]) -> list[Endpoint]:
         """Return none: the sheet has no further try."""
         del endpoints
-        return ()
+        return []
 
-    def ended(self, endpoint: Endpoint, end: TryEnd) -> None:
-        """Learn from a response how long it took, or from a failure."""
-        if end.status or end.failure is not None:
-            took_s = end.took_s if end.failure is None else max(end.took_s, FAILED_S)
-            self._measure(endpoint, end.now, max(took_s, _SHORTEST_S))
-        super().ended(endpoint, end)
-
-    def _measure(self, endpoint: Endpoint, now: float, took_s: float) -> None:
-        """Move the average: at once to what is longer, with time to what is shorter."""
-        before = endpoint.measured_at
-        if before is None:
-            endpoint.latency_s = took_s
+    def answered(self, endpoint: Endpoint, status: int, at: float, took_s: float) -> None:
+        """Learn how long a response took: at once if longer than before, else with time."""
+        del status
+        in_flight = endpoint.in_flight
+        endpoint.in_flight = in_flight - 1
+        before, latency_s = endpoint.measured_at, endpoint.latency_s
+        endpoint.measured_at = at
+        if took_s < latency_s and before is not None:
+            took_s += (latency_s - took_s) * exp((before - at) / DECAY_S)
+        endpoint.latency_s = took_s
+        decays = (at - self._origin) / DECAY_S
+        if before is None or decays > _MOST_DECAYS or not endpoint.weight:
+            self._set_steps()  # others may have had nothing to be compared with
         else:
-            kept = exp(-max(now - before, 0.0) / DECAY_S)
-            moved = endpoint.latency_s * kept + took_s * (1 - kept)
-            endpoint.latency_s = max(moved, took_s)
-        endpoint.measured_at = now
-        endpoint.level = log(endpoint.latency_s) + now / DECAY_S
-        if before is None and not any(e.measured_at for e in self._endpoints if e is not endpoint):
-            self._begin_with(endpoint.level)
+            endpoint.step = step = took_s * exp(decays) / endpoint.weight
+            endpoint.score = in_flight * step
 
-    def _begin_with(self, level: float) -> None:
-        """Let all start with the very first measurement: nobody is preferred for being unknown."""
-        _start(self._endpoints, [level])
-        for endpoint in self._endpoints:
-            endpoint.score = self.score(endpoint)
-
-
-def _start(endpoints: Iterable[Endpoint], levels: Sequence[float]) -> None:
-    """Give what was never measured the mean of what was, the geometric one of the averages."""
-    mean = sum(levels) / len(levels) if levels else 0.0
-    for endpoint in endpoints:
-        if endpoint.measured_at is None:
-            endpoint.level = mean
+    def failed(
+        self, endpoint: Endpoint, failure: Failure, at: float, took_s: float, *, is_last: bool
+    ) -> None:
+        """Learn how long it took to fail."""
+        del failure, is_last
+        self.answered(endpoint, 0, at, max(took_s, FAILED_S))

@@ -5,8 +5,9 @@ Source: ``balancer.md`` section 3. Counted are the tries of this node.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from gateway.balancing.balancer import Failure
 from gateway.balancing.endpoint import Endpoint
 from gateway.balancing.lowest_score import LowestScore
 
@@ -16,10 +17,26 @@ class LeastConnections(LowestScore):
 
     __slots__ = ()
 
-    def score(self, endpoint: Endpoint) -> float:
-        """Return the load that the next try would make."""
-        return (endpoint.in_flight + 1) / endpoint.weight
+    def steps(self, endpoints: Sequence[Endpoint]) -> Iterable[tuple[Endpoint, float]]:
+        """Return the load that one try is."""
+        steps = {endpoint: 1 / endpoint.weight for endpoint in endpoints}
+        self._floor = min(steps.values(), default=0.0)
+        return steps.items()
 
-    def when_all_failed(self, endpoints: Iterable[Endpoint]) -> Iterable[Endpoint]:
+    def when_all_failed(self, endpoints: list[Endpoint]) -> list[Endpoint]:
         """Return all of them."""
         return endpoints
+
+    def answered(self, endpoint: Endpoint, status: int, at: float, took_s: float) -> None:
+        """Count one less in flight."""
+        del status, at, took_s
+        in_flight = endpoint.in_flight
+        endpoint.in_flight = in_flight - 1
+        endpoint.score = in_flight * endpoint.step
+
+    def failed(
+        self, endpoint: Endpoint, failure: Failure, at: float, took_s: float, *, is_last: bool
+    ) -> None:
+        """Count one less in flight."""
+        del failure, at, took_s, is_last
+        self.left(endpoint)

@@ -1,67 +1,86 @@
-"""What least-connections and latency have in common: the endpoint of the lowest score is picked."""
+"""What least-connections and latency have in common: the endpoint of the lowest score is picked.
+
+A score is ``(tries in flight + 1) * step``; the algorithms differ in the step.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Sequence
-from math import inf
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import cycle, repeat
 
-from gateway.balancing.balancer import Listener, TryEnd
+from gateway.balancing.balancer import Failure, Listener
 from gateway.balancing.endpoint import Endpoint
 
 
 class LowestScore(ABC):
-    """Counts the tries in flight; of endpoints with equal scores, the one picked longest ago."""
+    """Counts the tries in flight. Endpoints take turns in being preferred to equals."""
 
-    __slots__ = ("_endpoints",)
+    __slots__ = ("_endpoints", "_floor", "_next")
 
     def __init__(self) -> None:
-        self._endpoints: dict[Endpoint, None] = {}  # the one picked last at the end
+        self._endpoints: list[Endpoint] = []
+        self._next: Callable[[], Endpoint | None] = repeat(None).__next__
+        self._floor = 0.0  # no score can be lower: with it, there is no need to look further
 
     @property
     def listener(self) -> Listener:
         """Return this: the end of each try counts."""
         return self
 
-    @abstractmethod
-    def score(self, endpoint: Endpoint) -> float:
-        """Return how bad it would be to pick this endpoint."""
-
     def arrange(self, endpoints: Sequence[Endpoint]) -> None:
-        """Keep the order of those that stay; see `Balancer.arrange`."""
-        usable = dict.fromkeys(e for e in endpoints if e.available and e.weight)
-        staying = [endpoint for endpoint in self._endpoints if endpoint in usable]
-        self._endpoints = dict.fromkeys([*staying, *usable])
-        for endpoint in self._endpoints:
-            endpoint.score = self.score(endpoint)
+        """Take what can be used; see `Balancer.arrange`."""
+        usable = [endpoint for endpoint in endpoints if endpoint.available and endpoint.weight]
+        if usable != self._endpoints:
+            self._endpoints = usable
+            self._next = cycle(usable).__next__ if usable else repeat(None).__next__
+        self._set_steps()
+
+    def _set_steps(self) -> None:
+        for endpoint, step in self.steps(self._endpoints):
+            endpoint.step = step
+            endpoint.score = (endpoint.in_flight + 1) * step
+
+    @abstractmethod
+    def steps(self, endpoints: Sequence[Endpoint]) -> Iterable[tuple[Endpoint, float]]:
+        """Return what each try in flight adds to the score of each endpoint."""
 
     def pick(
         self, now: float, exclude: Collection[Endpoint] = (), value: bytes | None = None
     ) -> Endpoint | None:
         """Return the endpoint of the lowest score; see `Balancer.pick`."""
         del now, value
-        candidates: Iterable[Endpoint] = self._endpoints
+        best, others = self._next(), self._endpoints
         if exclude:
-            left = [endpoint for endpoint in self._endpoints if endpoint not in exclude]
-            candidates = left or self.when_all_failed(self._endpoints)
-        best, lowest = None, inf
-        for endpoint in candidates:
-            if endpoint.score < lowest:
-                best, lowest = endpoint, endpoint.score
-        if best is not None:
-            del self._endpoints[best]
-            self._endpoints[best] = None
-            best.in_flight += 1
-            best.score = self.score(best)
+            others = [e for e in others if e not in exclude] or self.when_all_failed(others)
+            best = others[0] if others else None
+        if best is None:
+            return None
+        lowest = best.score
+        if lowest > self._floor:
+            for endpoint in others:
+                if endpoint.score < lowest:
+                    best, lowest = endpoint, endpoint.score
+        best.in_flight = in_flight = best.in_flight + 1
+        best.score = (in_flight + 1) * best.step
         return best
 
     @abstractmethod
-    def when_all_failed(self, endpoints: Iterable[Endpoint]) -> Iterable[Endpoint]:
+    def when_all_failed(self, endpoints: list[Endpoint]) -> list[Endpoint]:
         """Return which of the endpoints may come again, all of which failed this request."""
 
-    def ended(self, endpoint: Endpoint, end: TryEnd) -> None:
+    @abstractmethod
+    def answered(self, endpoint: Endpoint, status: int, at: float, took_s: float) -> None:
         """Count one less in flight."""
-        del end
-        endpoint.in_flight -= 1
-        if endpoint in self._endpoints:
-            endpoint.score = self.score(endpoint)
+
+    @abstractmethod
+    def failed(
+        self, endpoint: Endpoint, failure: Failure, at: float, took_s: float, *, is_last: bool
+    ) -> None:
+        """Count one less in flight."""
+
+    def left(self, endpoint: Endpoint) -> None:
+        """Count one less in flight."""
+        in_flight = endpoint.in_flight
+        endpoint.in_flight = in_flight - 1
+        endpoint.score = in_flight * endpoint.step

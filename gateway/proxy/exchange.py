@@ -12,7 +12,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from gateway.balancing import Failure, TryEnd
+from gateway.balancing import Failure
 from gateway.plugins.lines import line
 from gateway.plugins.response import Response
 from gateway.proxy import errors
@@ -261,9 +261,12 @@ class Exchange(ExchangeHeads):
 
     def _hash_value(self, hash_on: HashOn) -> bytes | None:
         """Return what this request is hashed by, which stays the same for all its tries."""
-        if self._hashed is None:
-            self._hashed = hash_on.read(self)
-        return self._hashed.value
+        value = hash_on.read(self)
+        if value is None and hash_on.makes_up_cookies:
+            if self._cookie is None:
+                self._cookie = hash_on.make_up_cookie()
+            value = self._cookie.value
+        return value
 
     def _find_no_endpoint(self, destination: Destination) -> None:
         """Wait for names to answer, or give up."""
@@ -332,8 +335,7 @@ class Exchange(ExchangeHeads):
         is_last = not may_repeat or self._tries > self._service.retries
         if self._listener is not None:
             failure = Failure.TIMEOUT if timed_out else Failure.CONNECTION
-            told = failure if is_fault else None
-            self._tell_listener(self._listener, failure=told, is_last=is_last)
+            self._tell_failure(self._listener, failure if is_fault else None, is_last=is_last)
         if is_last:
             self.answer(status)
             return
@@ -341,19 +343,24 @@ class Exchange(ExchangeHeads):
             self._failed += (endpoint,)
         self._try_next()
 
-    def _tell_listener(
-        self,
-        listener: Listener,
-        *,
-        status: int = 0,
-        failure: Failure | None = None,
-        is_last: bool = True,
-    ) -> None:
-        """Tell how the try ended, once."""
+    def _tell_failure(self, listener: Listener, failure: Failure | None, *, is_last: bool) -> None:
+        """Tell that the try has failed, and another follows or not."""
         self._listener = None
-        now = perf_counter()
-        took_s = (self._head_at if status else now) - self._chosen_at
-        listener.ended(self._endpoint, TryEnd(now, took_s, status, failure, is_last))
+        if failure is None:
+            listener.left(self._endpoint)
+        else:
+            now = perf_counter()
+            took_s = now - self._chosen_at
+            listener.failed(self._endpoint, failure, now, took_s, is_last=is_last)
+
+    def _tell_end(self, listener: Listener) -> None:
+        """Tell how the last try ended, unless it failed."""
+        self._listener = None
+        if self._from_upstream:
+            at, status = self._head_at, self.response_head.status
+            listener.answered(self._endpoint, status, at, at - self._chosen_at)
+        else:
+            listener.left(self._endpoint)
 
     def _note_failure(self, event: str, reason: str) -> None:
         self._proxy.failures.note(event, reason, f"{self._endpoint.host}:{self._endpoint.port}")
@@ -641,8 +648,7 @@ class Exchange(ExchangeHeads):
     def _end(self, ended_at: float | None = None) -> None:
         self._over = True
         if self._listener is not None:
-            head = getattr(self, "response_head", None)
-            self._tell_listener(self._listener, status=0 if head is None else head.status)
+            self._tell_end(self._listener)
         if self._body is not None or self._backlog is not None:
             self._free_bodies()
         self._count(ended_at or perf_counter())

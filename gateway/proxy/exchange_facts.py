@@ -7,7 +7,7 @@ from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.access_log import Record, Try
-from gateway.balancing import Endpoint, Hashed, Listener
+from gateway.balancing import Endpoint, Listener, MadeUpCookie
 from gateway.metrics.traffic import RouteTraffic
 from gateway.proxy.backlog import Backlog
 from gateway.proxy.client_side import Downstream
@@ -45,13 +45,13 @@ class ExchangeFacts:
         "_body_asked",
         "_body_limit",
         "_chosen_at",
+        "_cookie",
         "_downstream",
         "_endpoint",
         "_extra_try_used",
         "_failed",
         "_failures",
         "_from_upstream",
-        "_hashed",
         "_head_at",
         "_host_header",
         "_listener",
@@ -117,7 +117,7 @@ class ExchangeFacts:
         self._body_asked: asyncio.Future[None] | None = None  # once a plugin wants to see it
         self._body_limit: tuple[int, Reply] | None = None  # where a plugin sets one
         self._backlog: Backlog | None = None  # while the client takes less than has come
-        self._hashed: Hashed | None = None  # where the upstream entity hashes
+        self._cookie: MadeUpCookie | None = None  # where requests are hashed by one
         self._listener: Listener | None = None  # while somebody wants to know how the try ends
         self._run: PluginRun | None = None  # where the route has plugins
         self._from_upstream = False

@@ -98,8 +98,8 @@ class ExchangeHeads(ExchangeFacts):
             lines += proxy.added_lines.server
         if not head.is_ordinary:
             lines += self._extraordinary_lines(head)
-        if self._hashed is not None and self._hashed.set_cookie:
-            lines = with_cookie(lines, self._hashed.set_cookie)
+        if self._cookie is not None:
+            lines = with_cookie(lines, self._cookie)
         if proxy.tells_more:
             lines = self._told_more(lines, head.status, special)
         return lines
@@ -162,8 +162,8 @@ class ExchangeHeads(ExchangeFacts):
             how = proxy.added_lines.unproxied % (took_ms, self.request_id)
         what = b"\r\nContent-Type: " + content_type.encode() if content_type else b""
         lines = proxy.date_line() + what + proxy.added_lines.server + how
-        if self._hashed is not None and self._chosen_at:
-            lines += self._hashed.set_cookie
+        if self._cookie is not None and self._chosen_at:
+            lines += self._cookie.line
         if proxy.tells_more:
             lines = self._told_more(lines, self._failures[-1].status if self._failures else 0, {})
         return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from gateway.balancing import Balancer, Endpoint, Member, TryEnd
+from gateway.balancing import Balancer, Endpoint, Member
 
 
 def member(name: str, weight: int = 100, host_header: bytes = b"") -> Member:
@@ -31,7 +31,7 @@ def picks(balancer: Balancer, count: int, *, exclude: Iterable[Endpoint] = ()) -
     for number in range(count):
         endpoint = balancer.pick(float(number), tuple(exclude), None)
         if endpoint is not None and balancer.listener is not None:
-            balancer.listener.ended(endpoint, TryEnd(float(number), 0.001, 200))
+            balancer.listener.answered(endpoint, 200, float(number), 0.001)
         picked.append(name_of(endpoint))
     return picked
 

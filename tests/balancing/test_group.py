@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.balancing import Balancing, Endpoint, Group, HashInput, HashOn, TryEnd
+from gateway.balancing import Balancing, Endpoint, Group, HashInput, HashOn
 
 from .endpoints import member, name_of
 
@@ -76,7 +76,7 @@ def test_another_algorithm_knows_what_is_in_flight_of_the_one_before() -> None:
     assert busy is not None
     group.rebalance(Balancing("latency"))
     assert pick(group) is not busy
-    listener.ended(busy, TryEnd(0.0, 0.1, 200))
+    listener.left(busy)
     assert busy.in_flight == 0
     assert pick(group) is busy
 

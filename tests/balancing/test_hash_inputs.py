@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.balancing import HashInput, HashOn, with_cookie
+from gateway.balancing import HashInput, HashOn, MadeUpCookie, with_cookie
 from gateway.routing import Captures
 
 
@@ -24,7 +24,7 @@ class Facts:
 
 
 def value(kind: str, name: str = "", **facts: object) -> bytes | None:
-    return HashOn((HashInput(kind, name),)).read(Facts(**facts)).value  # type: ignore[arg-type]
+    return HashOn((HashInput(kind, name),)).read(Facts(**facts))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -89,38 +89,37 @@ def test_a_capture(name: str, expected: bytes | None) -> None:
     ],
 )
 def test_a_cookie(lines: bytes, expected: bytes) -> None:
-    hashed = HashOn((HashInput("cookie", "session"),)).read(Facts(client_lines=lines))
-    assert hashed == (expected, b"")
+    assert value("cookie", "session", client_lines=lines) == expected
 
 
-@pytest.mark.parametrize(
-    "lines", [b"", b"\r\nCookie: Session=a; xsession=b", b"\r\nCookie: session="]
-)
-def test_a_cookie_that_is_not_there_is_made_up(lines: bytes) -> None:
-    hash_on = HashOn((HashInput("cookie", "session"),), "/shop")
-    first, second = (hash_on.read(Facts(client_lines=lines)) for _ in range(2))
-    assert first.value is not None
+@pytest.mark.parametrize("lines", [b"", b"\r\nCookie: Session=a; xsession=b; session="])
+def test_a_cookie_that_is_not_there(lines: bytes) -> None:
+    assert value("cookie", "session", client_lines=lines) is None
+
+
+def test_a_made_up_cookie() -> None:
+    hash_on = HashOn((HashInput("header", "X-User"), HashInput("cookie", "session")), "/shop")
+    assert hash_on.makes_up_cookies
+    first, second = hash_on.make_up_cookie(), hash_on.make_up_cookie()
     assert re.fullmatch(rb"[0-9a-f-]{36}", first.value)
     assert first.value != second.value
     expected = b"\r\nSet-Cookie: session=%b; Path=/shop; Same-Site=Lax; HttpOnly" % first.value
-    assert first.set_cookie == expected
+    assert first.line == expected
 
 
 def test_the_first_that_has_a_value_counts() -> None:
     hash_on = HashOn((HashInput("consumer"), HashInput("header", "X-User")))
-    assert hash_on.read(Facts(identity=b"id", client_lines=b"\r\nX-User: bob")).value == b"id"
-    assert hash_on.read(Facts(client_lines=b"\r\nX-User: bob")).value == b"bob"
-    assert hash_on.read(Facts()) == (None, b"")
-    fallback = HashOn((HashInput("header", "X-User"), HashInput("cookie", "session")))
-    assert fallback.read(Facts(client_lines=b"\r\nX-User: bob")).set_cookie == b""
-    assert fallback.read(Facts()).set_cookie.startswith(b"\r\nSet-Cookie: session=")
+    assert hash_on.read(Facts(identity=b"id", client_lines=b"\r\nX-User: bob")) == b"id"
+    assert hash_on.read(Facts(client_lines=b"\r\nX-User: bob")) == b"bob"
+    assert hash_on.read(Facts()) is None
+    assert not hash_on.makes_up_cookies
 
 
 def test_a_cookie_replaces_one_of_the_same_name_only() -> None:
     lines = b"\r\nA: 1\r\nset-cookie: s=old; Path=/\r\nSet-Cookie: ss=1\r\nB: Set-Cookie: s=1"
-    added = b"\r\nSet-Cookie: s=new"
-    expected = b"\r\nA: 1\r\nSet-Cookie: ss=1\r\nB: Set-Cookie: s=1" + added
-    assert with_cookie(lines, added) == expected
+    cookie = MadeUpCookie(b"new", b"\r\nSet-Cookie: s=new")
+    expected = b"\r\nA: 1\r\nSet-Cookie: ss=1\r\nB: Set-Cookie: s=1" + cookie.line
+    assert with_cookie(lines, cookie) == expected
 
 
 line_bytes = st.binary(max_size=40).map(lambda text: text.replace(b"\r", b"").replace(b"\n", b""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.balancing import Endpoint, Failure, TryEnd
+from gateway.balancing import Endpoint, Failure
 from gateway.balancing.latency import DECAY_S, Latency
 
 from .endpoints import endpoints, over, picks, shares
@@ -32,8 +32,10 @@ class Clock:
         return endpoint
 
     def end(self, endpoint: Endpoint, took_s: float, failure: Failure | None = None) -> None:
-        status = 200 if failure is None else 0
-        self.balancer.ended(endpoint, TryEnd(self.now, took_s, status, failure))
+        if failure is None:
+            self.balancer.answered(endpoint, 200, self.now, took_s)
+        else:
+            self.balancer.failed(endpoint, failure, self.now, took_s, is_last=True)
 
     def served(self, requests: int) -> list[str]:
         return [self.request() for _ in range(requests)]
@@ -98,8 +100,8 @@ def test_a_new_endpoint_starts_with_the_mean_of_the_others() -> None:
     clock.served(40)
     clock.members |= endpoints({"c": 1})
     over(clock.balancer, clock.members)
-    levels = {name: endpoint.level for name, endpoint in clock.members.items()}
-    assert levels["c"] == pytest.approx((levels["a"] + levels["b"]) / 2)
+    a, b, c = (endpoint.step for endpoint in clock.members.values())
+    assert c == pytest.approx((a + b) / 2)
 
 
 def test_a_failure_is_no_fast_answer() -> None:
@@ -123,7 +125,8 @@ def test_what_says_nothing_of_an_endpoint_changes_nothing() -> None:
     clock.served(3)
     before = clock.members["a"].latency_s
     endpoint = clock.pick()
-    clock.balancer.ended(endpoint, TryEnd(clock.now, 30.0))
+    clock.now += 30
+    clock.balancer.left(endpoint)
     assert (endpoint.latency_s, endpoint.in_flight) == (before, 0)
 
 

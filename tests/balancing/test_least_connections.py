@@ -8,12 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.balancing import Endpoint, TryEnd
+from gateway.balancing import Endpoint
 from gateway.balancing.least_connections import LeastConnections
 
 from .endpoints import endpoints, over, picks, shares
-
-END = TryEnd(0.0, 0.001, 200)
 
 
 def balancer_over(members: dict[str, Endpoint]) -> LeastConnections:
@@ -39,9 +37,10 @@ def test_who_is_busy_gets_nothing_more_until_the_others_are() -> None:
     quick = next(e for e in members.values() if e is not slow)
     for _ in range(3):
         assert picked(balancer) is quick
-        balancer.ended(quick, END)
+        balancer.left(quick)
     assert picked(balancer) is quick
-    assert picked(balancer) is slow
+    picked(balancer), picked(balancer)
+    assert (slow.in_flight, quick.in_flight) == (2, 2)
 
 
 def test_a_heavier_one_carries_more() -> None:
@@ -66,7 +65,7 @@ def test_the_end_of_a_try_may_be_told_after_its_endpoint_has_gone() -> None:
     balancer = balancer_over(members)
     endpoint = picked(balancer)
     over(balancer, {name: e for name, e in members.items() if e is not endpoint})
-    balancer.ended(endpoint, END)
+    balancer.left(endpoint)
     assert endpoint.in_flight == 0
 
 
@@ -108,7 +107,7 @@ def test_nobody_with_more_in_flight_for_its_weight_is_picked(
                 assert load[endpoint] == min(load.values())
                 in_flight.append(endpoint)
         elif step == "end" and in_flight:
-            balancer.ended(in_flight.pop(number % len(in_flight)), END)
+            balancer.left(in_flight.pop(number % len(in_flight)))
         else:
             one.available = step != "away"
             over(balancer, members)

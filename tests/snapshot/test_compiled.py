@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway.balancing import Balancing, HashInput, HashOn
 from gateway.snapshot.compiled import (
     Target,
     compile_route,
@@ -115,6 +116,40 @@ def test_a_negative_weight_is_no_weight():
     assert parse_target(row | {"weight": None}) == Target("a.test", 80, 100, None)
     with pytest.raises(ValueError, match="weight -1 is not between"):
         parse_target(row | {"weight": -1})
+
+
+HASHING = {"algorithm": "consistent-hashing", "hash_on": "cookie", "hash_on_cookie": "session"}
+
+
+def test_how_an_upstream_wants_its_requests_spread():
+    plain = compile_upstream(POOL, {})
+    assert plain.balancing == Balancing("round-robin", None, 10_000, 0)
+    columns = {"hash_on": "header", "hash_on_header": "X-User", "hash_fallback": "ip", "slots": 50}
+    hashing = compile_upstream(POOL | HASHING | columns, {}).balancing
+    inputs = (HashInput("header", "X-User"), HashInput("ip"))
+    assert hashing == Balancing("consistent-hashing", HashOn(inputs), 50, 0)
+
+
+def test_only_consistent_hashing_hashes():
+    assert compile_upstream(POOL | HASHING | {"algorithm": "latency"}, {}).balancing.hash_on is None
+    assert compile_upstream(POOL | HASHING | {"hash_on": None}, {}).balancing.hash_on is None
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"algorithm": "random"}, "algorithm 'random' is not served"),
+        ({"hash_on": "moon"}, "hash_on 'moon' is not served"),
+        ({"hash_on": "header", "hash_on_header": None}, "hash_on_header None is no name"),
+        ({"hash_on": "header", "hash_on_header": "a\r\nb"}, "hash_on_header .* is no name"),
+        ({"hash_on_cookie": "a=b; Domain"}, "hash_on_cookie .* is no name"),
+        ({"hash_on_cookie_path": "/\r\nX: 1"}, "hash_on_cookie_path .* cannot stand in a cookie"),
+        ({"slots": 0}, "slots 0 is not between 10 and 65536"),
+    ],
+)
+def test_an_upstream_that_cannot_be_served(columns: dict[str, Any], reason: str):
+    with pytest.raises(ValueError, match=reason):
+        compile_upstream(POOL | HASHING | columns, {})
 
 
 def test_a_host_header_must_stay_on_its_line():
