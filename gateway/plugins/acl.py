@@ -66,7 +66,8 @@ class Acl(Plugin):
         def _has_one_list(self) -> Acl.Config:
             if bool(self.allow) == bool(self.deny):
                 raise violation(
-                    "exactly one of these fields must be non-empty: 'allow', 'deny'", at=ENTITY
+                    "exactly one of these fields must be non-empty: 'config.allow', 'config.deny'",
+                    at=ENTITY,
                 )
             return self
 

@@ -137,4 +137,6 @@ def test_exactly_one_list_is_set(config: dict[str, Any]):
     with pytest.raises(ValidationError) as caught:
         Acl.Config(**config)
     tree = error_tree(caught.value.errors())
-    assert tree == {"@entity": ["exactly one of these fields must be non-empty: 'allow', 'deny'"]}
+    assert tree == {
+        "@entity": ["exactly one of these fields must be non-empty: 'config.allow', 'config.deny'"]
+    }
