@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket
 import ssl
-import time
+from collections import OrderedDict
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -27,30 +27,62 @@ class AppLimits(NamedTuple):
     connections: int
 
 
+class Waiting:
+    """The connections of one listener that wait for a request, the one that does longest first."""
+
+    def __init__(self) -> None:
+        self._connections: OrderedDict[AppConnection | TlsArrival, None] = OrderedDict()
+
+    def add(self, connection: AppConnection | TlsArrival) -> None:
+        """Note that a connection begins to wait, maybe anew."""
+        self._connections[connection] = None
+        self._connections.move_to_end(connection)
+
+    def discard(self, connection: AppConnection | TlsArrival) -> None:
+        """Note that it waits no more."""
+        self._connections.pop(connection, None)
+
+    def make_room(self, connections: set[Any], most: int) -> bool:
+        """Tell whether one more may come; of ``most``, the one that waits for longest goes."""
+        if len(connections) < most:
+            return True
+        idle = next(iter(self._connections), None)
+        if idle is None:
+            return False
+        self.discard(idle)
+        connections.discard(idle)  # at once: the next one may come before the end of this is told
+        idle.cut()
+        return True
+
+
 class AppConnection(HttpToolsProtocol):
     """Closes when too many bytes come that are no body, no complete head comes in time, or the
     client does not go on taking what it is sent.
 
-    ``arrival`` is what has held its place so far. ``waiting_since`` is None while there is a
-    request.
+    ``arrival`` is what has held its place so far.
     """
 
     def __init__(
-        self, limits: AppLimits, *, arrival: TlsArrival | None = None, **uvicorn: Any
+        self,
+        limits: AppLimits,
+        waiting: Waiting,
+        *,
+        arrival: TlsArrival | None = None,
+        **uvicorn: Any,
     ) -> None:
         super().__init__(**uvicorn)
         self._limits = limits
+        self._waiting = waiting
         self._arrival = arrival
         self._bytes_without_body = 0
         self._head_deadline: asyncio.TimerHandle | None = None
         self._taking_deadline: asyncio.TimerHandle | None = None
-        self.waiting_since: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head, if there is room for one more connection."""
         if self._arrival is not None:
             self._arrival.leave()
-        if not _make_room(self.connections, self._limits.connections):
+        if not self._waiting.make_room(self.connections, self._limits.connections):
             self.transport = transport  # for `connection_lost`
             transport.abort()
             return
@@ -106,12 +138,12 @@ class AppConnection(HttpToolsProtocol):
         self.transport.abort()
 
     def _await_head(self) -> None:
-        self._stop_waiting()
-        self.waiting_since = time.monotonic()  # finer than uvloop's clock
+        _cancel(self._head_deadline)
+        self._waiting.add(self)
         self._head_deadline = self._close_later()
 
     def _stop_waiting(self) -> None:
-        self.waiting_since = None
+        self._waiting.discard(self)
         _cancel(self._head_deadline)
 
     def _close_later(self) -> asyncio.TimerHandle:
@@ -128,22 +160,23 @@ class TlsArrival(asyncio.Protocol):
     def __init__(
         self,
         limits: AppLimits,
+        waiting: Waiting,
         context: ssl.SSLContext,
         *,
         server_state: ServerState,
         **uvicorn: Any,
     ) -> None:
         self._limits = limits
+        self._waiting = waiting
         self._context = context
         self._connections: set[Any] = server_state.connections
         self._uvicorn = {"server_state": server_state, **uvicorn}
         self._socket: socket.socket | None = None  # until the handshake begins
         self._handshake: asyncio.Task[None] | None = None
-        self.waiting_since: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin the handshake, if there is room for one more connection."""
-        if _make_room(self._connections, self._limits.connections):
+        if self._waiting.make_room(self._connections, self._limits.connections):
             with contextlib.suppress(OSError):  # no more file descriptors, or the client has gone
                 self._begin(_handle_on(transport))
         transport.abort()
@@ -162,11 +195,12 @@ class TlsArrival(asyncio.Protocol):
 
     def leave(self) -> None:
         """Count no more."""
+        self._waiting.discard(self)
         self._connections.discard(self)
 
     def _begin(self, connected: socket.socket) -> None:
         self._connections.add(self)
-        self.waiting_since = time.monotonic()
+        self._waiting.add(self)
         self._socket = connected
         self._handshake = asyncio.create_task(self._enter(connected), name="tls-arrival")
 
@@ -175,7 +209,7 @@ class TlsArrival(asyncio.Protocol):
         self._socket = None  # it is the transport's from now on
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                partial(AppConnection, self._limits, arrival=self, **self._uvicorn),
+                partial(AppConnection, self._limits, self._waiting, arrival=self, **self._uvicorn),
                 connected,
                 ssl=self._context,
                 ssl_handshake_timeout=self._limits.wait_s,
@@ -185,22 +219,6 @@ class TlsArrival(asyncio.Protocol):
             pass  # it is no TLS, or not ours, or too slow, or has gone
         finally:
             self.leave()
-
-
-def _make_room(connections: set[Any], most: int) -> bool:
-    """Tell whether one more connection may come.
-
-    If there are ``most`` already, the one that has waited for a request for longest goes.
-    """
-    if len(connections) < most:
-        return True
-    waiting = [connection for connection in connections if connection.waiting_since is not None]
-    if not waiting:
-        return False
-    idle = min(waiting, key=lambda connection: connection.waiting_since)
-    connections.discard(idle)  # at once: the next one may come before the end of this is told
-    idle.cut()
-    return True
 
 
 def _handle_on(transport: asyncio.Transport) -> socket.socket:

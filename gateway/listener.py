@@ -22,7 +22,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from gateway.accept_queue import HANDSHAKE_S, accept_waiting, turn_away_newcomers
-from gateway.app_connection import AppConnection, AppLimits, TlsArrival
+from gateway.app_connection import AppConnection, AppLimits, TlsArrival, Waiting
 from gateway.settings import environment_variable, option_name
 
 log = structlog.get_logger(__name__)
@@ -115,9 +115,9 @@ class Listener:
         tls: ssl.SSLContext | None = None,
     ) -> Listener:
         """Make a listener that serves a Starlette app, over TLS if it is given a context."""
-        connection = (
-            partial(AppConnection, limits) if tls is None else partial(TlsArrival, limits, tls)
-        )
+        connection: Callable[..., asyncio.Protocol] = partial(AppConnection, limits, Waiting())
+        if tls is not None:
+            connection = partial(TlsArrival, limits, Waiting(), tls)
         config = _config(app, connection, drain_s, backlog)
         return cls(name, listening, config, drain_s)
 
