@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
@@ -104,7 +105,7 @@ def _part(part: bytes, written: bytes) -> _Field:
 
 
 def _json_object(text: str) -> Form:
-    members = list(_members(text, _after("{", text, 0)))
+    members = list(islice(_members(text, _after("{", text, 0)), MOST_FIELDS + 1))
     _limited([member.written for member in members])
     return Form(b"{", b",", b"}", members)
 
