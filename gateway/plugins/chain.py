@@ -88,13 +88,26 @@ def _before_anybodys(
 
 
 class Chain:
-    """The plugins of one route, the highest priority first."""
+    """The plugins of one route, the highest priority first.
 
-    __slots__ = ("directory", "slots")
+    ``slots`` are those that may have something to say on the way there. When nothing depends on the
+    consumer, ``uses`` are all that take part, else None. ``filters`` and ``logs`` tell whether any
+    may want to see the response, and the end.
+    """
+
+    __slots__ = ("directory", "filters", "logs", "slots", "uses")
 
     def __init__(self, slots: tuple[Slot, ...], directory: Directory) -> None:
-        self.slots = slots
         self.directory = directory
+        is_settled = all(slot.of_consumers is None for slot in slots)
+        uses = tuple(slot.anybodys for slot in slots if slot.anybodys is not None)
+        self.uses = uses if is_settled else None
+        self.slots = slots
+        self.filters = self.logs = True
+        if is_settled:
+            self.slots = tuple(s for s in slots if s.anybodys and s.anybodys.access is not None)
+            self.filters = any(use.header_filter or use.body_filter for use in uses)
+            self.logs = any(use.log is not None for use in uses)
 
 
 def slots_of(

@@ -376,7 +376,7 @@ class Exchange(ExchangeHeads):
         if ended:
             self.upstream = None  # back in its pool: not to be held back for this client
         lines = self._response_lines(head)
-        if self._run is None:
+        if self._run is None or not self._run.filters:
             self.egress_bytes += self._downstream.begin_response(
                 head.status_text, lines, head.body_length, pieces, ended=ended
             )
@@ -587,7 +587,7 @@ class Exchange(ExchangeHeads):
         self._head_at = perf_counter()
         self._drop_upstream()
         lines = self._answer_lines(content_type) + extra
-        if self._run is not None:
+        if self._run is not None and self._run.filters:
             try:
                 lines, body = self._filtered_answer(self._run, lines, body)
             except PluginError:
@@ -660,10 +660,10 @@ class Exchange(ExchangeHeads):
         self._downstream.end_exchange()
 
     def _end_run(self, run: PluginRun) -> None:
-        self._run = None  # they know each other: the garbage collector is to find nothing
         run.stop()
         if run.logs:
             run.log(self._record())
+        self._run = None  # they know each other: the garbage collector is to find nothing
 
     def _free_bodies(self) -> None:
         if self._body is not None:

@@ -8,7 +8,7 @@ after it are for those, also when one of them answered the request itself (plugi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.plugins.reply import Reply
@@ -18,7 +18,7 @@ from gateway.proxy.plugin_failures import PluginFailures
 
 if TYPE_CHECKING:
     from gateway.access_log import Record
-    from gateway.plugins.chain import Chain, RunningPlugin
+    from gateway.plugins.chain import Chain, RunningPlugin, Slot
 
 
 class Served(Asked, Protocol):
@@ -49,6 +49,8 @@ class PluginRun:
         "_chain",
         "_exchange",
         "_failures",
+        "_is_settled",
+        "_met",
         "_task",
         "filters_body",
         "request",
@@ -61,23 +63,20 @@ class PluginRun:
         self._failures = failures
         self._task: asyncio.Task[None] | None = None
         self.request = Request(exchange, chain.directory)
-        self.uses: list[RunningPlugin] = []
+        self._met: list[RunningPlugin] = []
+        self._is_settled = chain.uses is not None
+        self.uses: Sequence[RunningPlugin] = self._met if chain.uses is None else chain.uses
         self.filters_body = False
 
     # -- on the way there
 
     def access(self, start: int = 0) -> None:
         """Let the plugins from a position on see the request, then let it go on."""
-        request, uses, slots = self.request, self.uses, self._chain.slots
+        request, slots = self.request, self._chain.slots
         for position in range(start, len(slots)):
-            slot, consumer = slots[position], request.consumer
-            use = slot.anybodys
-            if consumer is not None and slot.of_consumers is not None:
-                use = slot.choose(consumer.id)
-            if use is None:
-                continue
-            uses.append(use)
-            if use.access is None:
+            slot = slots[position]
+            use = slot.anybodys if self._is_settled else self._next(slot)
+            if use is None or use.access is None:
                 continue
             try:
                 outcome = use.access(request)
@@ -95,11 +94,17 @@ class PluginRun:
 
     def collect(self, position: int = 0) -> None:
         """Take note of the plugins from ``position`` on, which see only the response."""
+        if not self._is_settled:
+            for slot in self._chain.slots[position:]:
+                self._next(slot)
+
+    def _next(self, slot: Slot) -> RunningPlugin | None:
+        """Take note of whose turn it is, which the consumer decides, and return that."""
         consumer = self.request.consumer
-        for slot in self._chain.slots[position:]:
-            use = slot.anybodys if consumer is None else slot.choose(consumer.id)
-            if use is not None:
-                self.uses.append(use)
+        use = slot.anybodys if consumer is None else slot.choose(consumer.id)
+        if use is not None:
+            self._met.append(use)
+        return use
 
     def _wait(self, use: RunningPlugin, access: Coroutine[Any, Any, Any], position: int) -> None:
         name = f"plugin-{use.plugin.name}"
@@ -155,9 +160,14 @@ class PluginRun:
     # -- in the end
 
     @property
+    def filters(self) -> bool:
+        """Whether some plugin may want to see the response."""
+        return self._chain.filters
+
+    @property
     def logs(self) -> bool:
-        """Whether some plugin wants to know how it ended."""
-        return any(use.log is not None for use in self.uses)
+        """Whether some plugin may want to know how it ended."""
+        return self._chain.logs
 
     def log(self, record: Record) -> None:
         """Tell the plugins how it ended."""

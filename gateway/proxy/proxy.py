@@ -186,7 +186,7 @@ class Proxy:
     @property
     def keeps_heads(self) -> bool:
         """Whether the heads of responses are kept for those who log."""
-        return self.access_log is not None or self.table.has_plugins
+        return self.access_log is not None or self.table.logs
 
     def _version(self) -> int:
         mark = self.table.snapshot.mark

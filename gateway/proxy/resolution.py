@@ -132,7 +132,7 @@ class RouteTable:
         self._words: dict[bytes, bytes] = {}  # methods and hosts of the keys, each only once
         self._ways: dict[Route, Way] = {}
         self._plugins = snapshot.plugins.order()
-        self.has_plugins = bool(self._plugins)
+        self.logs = snapshot.plugins.logs
         self.chain_without_route = self._chain_of(None)
 
     def find(

@@ -22,11 +22,15 @@ Place = tuple[str, Scope]
 
 
 class InUse(NamedTuple):
-    """How many objects of a plugin there are, and how many of them are for a consumer."""
+    """How many objects of a plugin there are, and how many of them are for a consumer.
+
+    ``logs``: they want to know how a request ended.
+    """
 
     priority: int
     number: int
     of_consumers: int
+    logs: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,11 @@ class Plugins:
         """Return the plugins in the order they run, and whether any is for a consumer."""
         by_rank = sorted(self.names.items(), key=lambda item: (item[1].priority, item[0]))
         return [(name, in_use.of_consumers > 0) for name, in_use in reversed(by_rank)]
+
+    @property
+    def logs(self) -> bool:
+        """Whether any wants to know how a request ended."""
+        return any(in_use.logs for in_use in self.names.values())
 
     def chain(
         self, order: list[tuple[str, bool]], route: Route | None, directory: Directory
@@ -125,10 +134,12 @@ class PluginsBuilder:
 
     def _count(self, use: RunningPlugin, change: int) -> None:
         name = use.plugin.name
-        _, number, of_consumers = self._names.pop(name, InUse(0, 0, 0))
+        before = self._names.pop(name, None)
+        number, of_consumers = (0, 0) if before is None else before[1:3]
         if number + change:
             of_consumers += change if use.scope.consumer_id is not None else 0
-            self._names[name] = InUse(use.plugin.priority, number + change, of_consumers)
+            in_use = InUse(use.plugin.priority, number + change, of_consumers, use.log is not None)
+            self._names[name] = in_use
 
     def _guard(self, row: Row) -> str:
         """Close what a plugin is for; return how the reason goes on.
