@@ -6,7 +6,7 @@ Texts are decoded as Latin-1, so that every byte has its character.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
 from gateway.plugins.identity import Consumer, Credential, Directory
@@ -45,6 +45,19 @@ _OF_IDENTITY = removal(
 _ANONYMOUS = b"\r\nX-Anonymous-Consumer: true"
 
 
+class Connection(NamedTuple):
+    """What a request came by: the node's end, and numbers of connection and request.
+
+    Connections are counted for the process, requests for their connection. A Unix socket has no
+    port.
+    """
+
+    address: str
+    port: int
+    number: int
+    request_number: int
+
+
 class Asked(Protocol):
     """What the proxy knows of a request; all bytes are as they came."""
 
@@ -81,6 +94,11 @@ class Asked(Protocol):
     @property
     def client_address(self) -> bytes:
         """Who asks, after what trusted proxies say."""
+        ...
+
+    @property
+    def connection(self) -> Connection:
+        """What it came by."""
         ...
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from gateway.access_log import TlsFacts
+from gateway.plugins.request import Connection
 from gateway.proxy.client import Client, Peer
 from gateway.proxy.tunnel import Tunnelled
 
@@ -66,6 +67,11 @@ class Downstream(Tunnelled, Protocol):
     @property
     def tls_facts(self) -> TlsFacts | None:
         """How the connection is secured, None if it is not."""
+        ...
+
+    @property
+    def connection(self) -> Connection:
+        """Which connection it is, and which request of it this."""
         ...
 
     @property

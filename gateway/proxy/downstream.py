@@ -10,11 +10,13 @@ import asyncio
 import socket
 import struct
 from enum import Enum
+from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.access_log import TlsFacts
+from gateway.plugins.request import Connection
 from gateway.proxy.chunked import chunk, last_chunk
-from gateway.proxy.client import Client, Peer
+from gateway.proxy.client import UNIX_ADDRESS, Client, Peer
 from gateway.proxy.deadlines import NEVER
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.http1 import (
@@ -37,6 +39,9 @@ _LINGER_BYTES = 1_048_576
 _HALF_CLOSED_S = 1.0
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER with no time to linger
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_numbers = count(1)
+"""Of connections, in the order they came to this process."""
 
 
 class ServerState(Protocol):
@@ -74,6 +79,7 @@ class DownstreamConnection(asyncio.Protocol):
         "_held_back",
         "_http10",
         "_linger_bytes",
+        "_number",
         "_proxy",
         "_reading",
         "_requests",
@@ -131,6 +137,7 @@ class DownstreamConnection(asyncio.Protocol):
         """Await the requests of an admitted client."""
         self._transport = transport  # type: ignore[assignment]  # as above
         self._server_state.connections.add(self)
+        self._number = next(_numbers)
         proxy = self._proxy
         self._transport.set_write_buffer_limits(high=proxy.buffer_limit_bytes)
         self.peer = peer
@@ -245,6 +252,13 @@ class DownstreamConnection(asyncio.Protocol):
         if cipher is None:
             return None
         return TlsFacts(ssl_object.version(), cipher[0], self.client.sni)
+
+    @property
+    def connection(self) -> Connection:
+        """Which connection it is, and which request of it is the current one."""
+        name = self._transport.get_extra_info("sockname")
+        address, port = name[:2] if isinstance(name, tuple) else (UNIX_ADDRESS.decode(), 0)
+        return Connection(address, port, self._number, self._requests)
 
     @property
     def busy(self) -> bool:

@@ -19,6 +19,7 @@ from gateway.proxy.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
     from gateway.plugins.reply import Reply
+    from gateway.plugins.request import Connection
     from gateway.proxy.plugin_run import PluginRun
     from gateway.proxy.proxy import Proxy
     from gateway.routing import Captures
@@ -139,6 +140,11 @@ class ExchangeFacts:
     def client_address(self) -> bytes:
         """Who asks, after what trusted proxies say."""
         return self.client.address
+
+    @property
+    def connection(self) -> Connection:
+        """What the request came by."""
+        return self._downstream.connection
 
     @property
     def client_lines(self) -> bytes:
