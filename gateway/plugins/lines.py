@@ -21,6 +21,11 @@ def values_of(lines: bytes, name: str) -> list[str]:
     return [value.decode("latin-1").rstrip(" \t") for value in _values(name).findall(lines)]
 
 
+def contains(lines: bytes, name: str) -> bool:
+    """Tell whether there is a line with this name."""
+    return _values(name).search(lines) is not None
+
+
 def without(lines: bytes, *names: str) -> bytes:
     """Return the lines but for those of some headers."""
     return removal(names).sub(b"", lines)

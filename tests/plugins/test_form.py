@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from hypothesis import given
@@ -66,3 +67,46 @@ def test_multipart():
 def test_there_is_a_limit(content_type: str, body_of: Callable[[int], bytes]):
     assert read_form(body_of(MOST_FIELDS - 2), content_type) is not None
     assert read_form(body_of(MOST_FIELDS + 1), content_type) is None
+
+
+@given(st.dictionaries(NAMES, VALUES), NAMES, NAMES, st.text(max_size=3))
+def test_objects_are_edited(content: dict[str, object], old: str, new: str, text: str):
+    form = read_form(json.dumps(content).encode(), JSON)
+    assert form is not None
+    if form.has(old):
+        form.rename(old, new)
+        content[new] = content.pop(old)
+    assert json.loads(form.whole()) == content
+    form.append(new, text)
+    before = content.get(new, [])
+    content[new] = [*before, text] if isinstance(before, list) else [before, text]
+    assert json.loads(form.whole()) == content
+    form.put(new, text)
+    assert json.loads(form.whole()) == content | {new: text}
+    form.remove(new)
+    assert new not in json.loads(form.whole())
+
+
+@given(st.lists(st.tuples(NAMES, st.text(max_size=3))), NAMES, NAMES, st.text(max_size=3))
+def test_urlencoded_forms_are_edited(fields: list[tuple[str, str]], old: str, new: str, text: str):
+    body = urlencode(fields).encode()
+    form = read_form(body, "application/x-www-form-urlencoded")
+    assert form is not None
+    assert form.whole() == body
+    expected = [field for field in fields if field[0] not in (old, new)]
+    form.remove(old)
+    form.put(new, text)
+    form.append(new, text)
+    found = parse_qsl(form.whole().decode(), keep_blank_values=True)
+    assert [field for field in found if field[0] != new] == expected
+    assert [field for field in found if field[0] == new] == [(new, text)] * 2
+
+
+def test_a_text_with_the_boundary_in_it_does_not_become_a_part():
+    form = read_form(part("a", b"1") + b"--b--\r\n", MULTIPART)
+    assert form is not None
+    form.put("a", "\r\n--b\r\nContent-Disposition: form-data; name=evil\r\n\r\n1")
+    form.put('quo"te', "2")
+    again = read_form(form.whole(), MULTIPART)
+    assert again is not None
+    assert (again.values("a"), again.values("quo%22te"), again.has("evil")) == ([""], ["2"], False)
