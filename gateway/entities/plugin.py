@@ -23,7 +23,7 @@ from gateway.entities.entity import (
     UpdatedEntity,
 )
 from gateway.entities.entity_type import EntityType
-from gateway.entities.errors import SchemaViolationError, violation
+from gateway.entities.errors import ENTITY, SchemaViolationError, Tree, violation
 from gateway.entities.rules import AtLeast, OneOf, Rule, Satisfies, Unrepeated
 from gateway.entities.types import Protocol, Text, Utf8Name
 from gateway.plugins import contract, registry
@@ -69,7 +69,21 @@ class PluginType(EntityType):
             name = given.get("name")
             problem = self.problem_with("name", name) or _not_present(name)
             raise SchemaViolationError({"name": problem})
-        return super().validate(given, operation)
+        try:
+            return super().validate(given, operation)
+        except SchemaViolationError as error:
+            raise SchemaViolationError(_with_config_as_a_whole(error.fields)) from None
+
+
+def _with_config_as_a_whole(fields: Tree) -> Tree:
+    """Return errors with those of a config as a whole told as Kong does: of the whole entity."""
+    config = fields.get("config")
+    if not isinstance(config, dict) or ENTITY not in config:
+        return fields
+    others = {name: found for name, found in config.items() if name != ENTITY}
+    kept = {name: found for name, found in fields.items() if name != "config"}
+    texts = [*fields.get(ENTITY, ()), *config[ENTITY]]
+    return kept | ({"config": others} if others else {}) | {ENTITY: texts}
 
 
 def _not_present(name: Any) -> str:

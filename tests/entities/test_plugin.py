@@ -106,6 +106,11 @@ def test_without_a_plugin_that_is_present_nothing_else_is_judged(
             quota(limits=[{"requests": 1}, {}]),
             {"config": {"limits": [None, {"requests": "required field missing"}]}},
         ),
+        (quota(unit="nothing"), {"@entity": ["'config.unit' must be something"]}),
+        (
+            quota(unit="nothing") | {"enabled": 1},
+            {"@entity": ["'config.unit' must be something"], "enabled": "expected a boolean"},
+        ),
         (
             quota(minute=61) | {"enabled": 1, "nope": 1},
             {

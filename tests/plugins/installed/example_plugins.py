@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gateway.entities.entity import Record, Secret
+from gateway.entities.errors import ENTITY, violation
 from gateway.entities.rules import AtLeast, Between, Unrepeated
 from gateway.entities.types import Headers, Id, Number, Path, Text, Timestamp, UuidText, WholeNumber
 from gateway.plugins.contract import Plugin
@@ -72,3 +73,9 @@ class Quota(Plugin):
         account: Id | None = Field(default=None, description="Whose it is.")
         ca_certificates: list[UuidText] | None = Field(default=None, description="Whom to trust.")
         notes: dict[str, Any] = Field(default={}, description="Anything.")
+
+        @model_validator(mode="after")
+        def _counts_something(self) -> Self:
+            if self.unit == "nothing":
+                raise violation("'config.unit' must be something", at=ENTITY)
+            return self
