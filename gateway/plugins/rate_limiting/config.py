@@ -123,7 +123,7 @@ class Limits(Record):
             return given
         moved = {name.removeprefix(_OLD_REDIS): given[name] for name in old}
         kept = {name: value for name, value in given.items() if name not in old}
-        return kept | {"redis": {n: v for n, v in moved.items() if v is not None} | redis}
+        return kept | {"redis": redis | {n: v for n, v in moved.items() if v is not None}}
 
     @model_validator(mode="after")
     def _has_limits_in_order(self) -> Self:

@@ -104,6 +104,7 @@ def test_old_names_of_redis_are_taken():
     assert (redis.host, redis.port, redis.database) == ("redis.test", 6379, 2)
 
 
-def test_new_names_of_redis_go_first():
-    given = {"minute": 5, "redis_host": "old.test", "redis": {"host": "new.test"}}
-    assert RateLimiting.Config.model_validate(given).redis.host == "new.test"
+def test_old_names_change_what_is_there():
+    given = {"minute": 5, "redis_host": "new.test", "redis": {"host": "stored.test", "port": 1}}
+    redis = RateLimiting.Config.model_validate(given).redis
+    assert (redis.host, redis.port) == ("new.test", 1)
