@@ -24,6 +24,9 @@ DECAY_S = 10.0
 FAILED_S = 1.0
 """What a failure counts for at least: to refuse a connection at once is no merit."""
 
+_SELDOM_S = 0.01
+"""Shorter times than the average are taken note of no more often: none of them weighs much."""
+
 _MOST_DECAYS = 100.0
 """How far the origin may lie back, so that raised averages stay within what a float can hold."""
 
@@ -58,10 +61,13 @@ class Latency(LowestScore):
         in_flight = endpoint.in_flight
         endpoint.in_flight = in_flight - 1
         before, latency_s = endpoint.measured_at, endpoint.latency_s
-        endpoint.measured_at = at
-        if took_s < latency_s and before is not None:
+        if before is not None and took_s <= latency_s:
+            if at - before < _SELDOM_S:
+                endpoint.score = in_flight * endpoint.step
+                return
             took_s += (latency_s - took_s) * exp((before - at) / DECAY_S)
         endpoint.latency_s = took_s
+        endpoint.measured_at = at
         decays = (at - self._origin) / DECAY_S
         if before is None or decays > _MOST_DECAYS or not endpoint.weight:
             self._set_steps()  # others may have had nothing to be compared with
