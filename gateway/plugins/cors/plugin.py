@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
@@ -12,7 +13,7 @@ from gateway.entities.rules import Matches, OneOf, Satisfies
 from gateway.entities.types import Number, Text
 from gateway.plugins.contract import Plugin, Use
 from gateway.plugins.cors.origins import ANY, Origins, is_regex
-from gateway.plugins.lines import without
+from gateway.plugins.lines import removal
 from gateway.plugins.reply import Reply
 from gateway.plugins.request import Request
 from gateway.plugins.response import Response
@@ -29,11 +30,25 @@ Word = Annotated[Text, Matches("[ -~]+")]
 
 
 class Grant(NamedTuple):
-    """What an answer says of origin and credentials, and whether it depends on who asks."""
+    """What is said to an origin: whether it may ask, and with credentials.
+
+    ``varies`` tells that others may hear something else.
+    """
 
     origin: str | None
     credentials: bool
     varies: bool
+
+
+class Told(NamedTuple):
+    """What an answer tells: header lines in place of those that ``replaced`` matches."""
+
+    lines: bytes
+    replaced: re.Pattern[bytes]
+    varies: bool
+
+
+_NOTHING = Told(b"", re.compile(rb"(?!)"), varies=False)
 
 
 class Cors(Plugin):
@@ -80,10 +95,6 @@ class Cors(Plugin):
     def __init__(self, config: Config, use: Use, shared: Any = None) -> None:
         super().__init__(config, use, shared)
         self._origins = Origins(config.origins or [])
-        exposed = ",".join(config.exposed_headers or ())
-        self._exposing = (
-            f"\r\nAccess-Control-Expose-Headers: {exposed}".encode() if exposed else b""
-        )
 
     def access(self, request: Request) -> Reply | None:
         """Answer a preflight."""
@@ -101,12 +112,15 @@ class Cors(Plugin):
         """Tell who may read this answer, whoever gives it."""
         if request.asked.method == b"OPTIONS" and _IS_PREFLIGHT in request.context:
             return
-        origin = request.header("Origin")
-        if origin is None and not self.config.allow_origin_absent:
-            return
-        grant = self._grant(origin)
-        response.lines = self._told(response.lines, grant)
-        if grant.varies:
+        told: Told | None = request.recall(self)
+        if told is None:
+            told = self._told(request.header("Origin"))
+            request.remember(self, told)
+        lines = response.lines
+        if b"ccess-" in lines or b"CCESS-" in lines:
+            lines = told.replaced.sub(b"", lines)
+        response.lines = lines + told.lines
+        if told.varies:
             _vary_by_origin(response)
 
     def _grant(self, origin: str | None) -> Grant:
@@ -117,20 +131,22 @@ class Cors(Plugin):
             return Grant(origin, credentials=True, varies=True)
         return Grant(allowed, credentials, varies=not self._origins.are_any)
 
-    def _told(self, lines: bytes, grant: Grant) -> bytes:
-        """Return an answer's lines with what we say, in place of what the service may say."""
-        if b"ccess-" in lines or b"CCESS-" in lines:
-            lines = without(lines, "Access-Control-Allow-Origin")
-            if grant.credentials:
-                lines = without(lines, "Access-Control-Allow-Credentials")
-            if self._exposing:
-                lines = without(lines, "Access-Control-Expose-Headers")
+    def _told(self, origin: str | None) -> Told:
+        if origin is None and not self.config.allow_origin_absent:
+            return _NOTHING
+        grant = self._grant(origin)
+        replaced = ["Access-Control-Allow-Origin"]
+        lines = b""
         if grant.origin is not None:
-            allowed = grant.origin.encode("latin-1")
-            lines += b"\r\nAccess-Control-Allow-Origin: " + allowed
+            lines += b"\r\nAccess-Control-Allow-Origin: " + grant.origin.encode("latin-1")
         if grant.credentials:
+            replaced.append("Access-Control-Allow-Credentials")
             lines += b"\r\nAccess-Control-Allow-Credentials: true"
-        return lines + self._exposing
+        if self.config.exposed_headers:
+            replaced.append("Access-Control-Expose-Headers")
+            exposed = ",".join(self.config.exposed_headers)
+            lines += b"\r\nAccess-Control-Expose-Headers: " + exposed.encode()
+        return Told(lines, removal(tuple(replaced)), grant.varies)
 
     def _answer_to_preflight(self, request: Request, origin: str) -> dict[str, str]:
         config, grant = self.config, self._grant(origin)
