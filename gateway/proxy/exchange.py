@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.balancing import Failure
-from gateway.plugins.lines import line
+from gateway.plugins.lines import line, without
 from gateway.plugins.response import Response
 from gateway.proxy import errors
 from gateway.proxy.backlog import Backlog
@@ -95,8 +95,10 @@ class Exchange(ExchangeHeads):
             return
         self._service = resolution.service
         changes = None if self._run is None else self._run.request.changes
-        if changes is not None and changes.body is not None:
-            self._replace_body(changes.body)
+        if changes is not None:
+            self.sent_method = changes.method or self.method
+            if changes.body is not None:
+                self._replace_body(changes.body)
         if self._body_asked is None and self.head.fields.body_length:
             self._ask_for_body(keep=resolution.route.request_buffering)
         else:
@@ -309,7 +311,7 @@ class Exchange(ExchangeHeads):
         """Try again when the connection ended or fell silent before a response, where allowed."""
         self.upstream = None
         self._note_failure("no response", reason)
-        may_repeat = self.method not in _NOT_REPEATED
+        may_repeat = self.sent_method not in _NOT_REPEATED
         may_have_been_idle = connection.reused and not timed_out and not self._extra_try_used
         if may_have_been_idle:
             self._extra_try_used = True  # it may just have been closed for idleness
@@ -375,28 +377,42 @@ class Exchange(ExchangeHeads):
         self._from_upstream = True
         if ended:
             self.upstream = None  # back in its pool: not to be held back for this client
-        lines = self._response_lines(head)
+        lines, body_length = self._response_lines(head), head.body_length
+        if self.sent_method != self.method:
+            lines, body_length = self._fit(lines, body_length)
+            if self.method == b"HEAD":
+                self._drop_upstream()  # what there is of a body is for nobody
+                pieces, ended = [], True
         if self._run is None or not self._run.filters:
             self.egress_bytes += self._downstream.begin_response(
-                head.status_text, lines, head.body_length, pieces, ended=ended
+                head.status_text, lines, body_length, pieces, ended=ended
             )
-        elif not self._begin_filtered(self._run, head, lines, pieces, ended=ended):
+        elif not self._begin_filtered(self._run, head, lines, body_length, pieces, ended=ended):
             return
         if ended:
             self._end()
+
+    def _fit(self, lines: bytes, body_length: int) -> tuple[bytes, int]:
+        """Make header lines and length fit a client that asked with another method (HEAD)."""
+        if self.method == b"HEAD":
+            told = b"\r\nContent-Length: %d" % body_length if body_length >= 0 else b""
+            return lines + told, NO_BODY
+        if self.sent_method == b"HEAD" and self.status not in _NEVER_A_BODY:
+            return without(lines, "content-length"), 0
+        return lines, body_length
 
     def _begin_filtered(
         self,
         run: PluginRun,
         head: ResponseHead,
         lines: bytes,
+        body_length: int,
         pieces: list[bytes],
         *,
         ended: bool,
     ) -> bool:
         """Relay a response as plugins make it; return whether it has begun."""
         response = Response(head.status, lines, from_upstream=True)
-        body_length = head.body_length
         try:
             run.filter_head(response)
             if run.filters_body and body_length != NO_BODY:

@@ -76,6 +76,7 @@ class ExchangeFacts:
         "request_sent",
         "response_head",
         "response_trailers",
+        "sent_method",
         "status",
         "upstream",
     )
@@ -98,7 +99,7 @@ class ExchangeFacts:
         self._downstream = downstream
         self.client = downstream.client
         self.head = head
-        self.method = head.method
+        self.method = self.sent_method = head.method  # the one that goes upstream may be another
         self.host, self.path, self.query = target
         self.request_id = proxy.request_ids.next()
         self.request_sent = True  # but for a body, see `_send`
@@ -237,13 +238,20 @@ class ExchangeFacts:
             tls=self._downstream.tls_facts,
             route=self.route,
             service=self.service,
-            upstream_uri=self._resolution.upstream_path + self.query if chosen_at else b"",
+            upstream_uri=self._upstream_uri() if chosen_at else b"",
             from_upstream=self._from_upstream,
             tries=self._told_tries(time() - now),
             total_ms=(now - started_at) * 1000,
             own_ms=((chosen_at or head_at or now) - started_at) * 1000,
             upstream_ms=((head_at or now) - chosen_at) * 1000 if chosen_at else -1,
             receive_ms=(now - head_at) * 1000 if self._from_upstream else 0,
+        )
+
+    def _upstream_uri(self) -> bytes:
+        changes = None if self._run is None else self._run.request.changes
+        path, query = (None, None) if changes is None else (changes.path, changes.query)
+        return (self._resolution.upstream_path if path is None else path) + (
+            self.query if query is None else query
         )
 
     def _origin(self) -> bytes:

@@ -226,7 +226,7 @@ class UpstreamConnection(asyncio.Protocol):
     # -- reading
 
     def _read_head(self, data: bytes, exchange: Exchange) -> None:
-        head = parse_response_head(data, self._limits, exchange.method, self._head)
+        head = parse_response_head(data, self._limits, exchange.sent_method, self._head)
         if head is None:
             self._buffer = data
             if exchange.request_sent:
@@ -237,7 +237,7 @@ class UpstreamConnection(asyncio.Protocol):
         if head.status < 200:
             self._read_interim(head, body, exchange)
             return
-        if exchange.method != b"HEAD":
+        if exchange.sent_method != b"HEAD":
             self._head = head
         length = 0 if head.body_length == NO_BODY else head.body_length
         if length == len(body):  # the whole response has come in one piece

@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 import pytest
+from starlette.responses import Response
 
 from gateway.plugins.contract import Plugin
 from gateway.plugins.request import Request
-from gateway.plugins.transformers import RequestTransformer
+from gateway.plugins.transformers import RequestTransformer, ResponseTransformer
 from gateway.testing import Received, Serving
 from tests.plugins.configs import problems
 
@@ -231,6 +232,36 @@ async def test_the_path(uri: str, expected: str):
 
 async def test_the_method():
     assert (await sent({"http_method": "PUT"})).method == "PUT"
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent_as", "body"),
+    [("GET", "HEAD", b""), ("HEAD", "GET", b""), ("POST", "GET", b"content")],
+)
+@pytest.mark.parametrize("filters", [False, True])
+async def test_a_response_fits_what_the_client_has_asked(
+    asked: str, sent_as: str, body: bytes, filters: bool
+):
+    gateway = Serving(RequestTransformer, http_method=sent_as)
+    gateway.service.answer = Response(b"content")
+    if filters:
+        gateway.use(ResponseTransformer, add={"headers": ["x-a:1"]})
+    async with gateway:
+        for _ in range(2):
+            answer = await gateway.ask(asked, "/")
+            assert (answer.status_code, answer.content) == (200, body)
+            length = "0" if sent_as == "HEAD" else "7"
+            assert answer.headers.get_list("content-length") == [length]
+    assert [received.method for received in gateway.received] == [sent_as] * 2
+
+
+async def test_what_is_too_long_for_one_piece_is_dropped_for_a_client_that_asked_by_head():
+    gateway = Serving(RequestTransformer, http_method="GET")
+    gateway.service.answer = Response(b"1" * 1_000_000)
+    async with gateway:
+        for _ in range(2):
+            answer = await gateway.ask("HEAD", "/")
+            assert answer.headers["content-length"] == "1000000"
 
 
 async def test_a_form_moves_along_into_the_query():
