@@ -144,6 +144,10 @@ async def test_an_echo():
         ("application/x-www-form-urlencoded", b"a=1&b=%C3%A9&a=2", {"a": ["1", "2"], "b": "é"}),
         ("application/json; charset=utf-8", b"[" * 100_000, None),
         ("application/json", b"\xff", None),
+        ("application/json", b'"\\ud800"', "\ud800"),
+        ("application/json", b"1e999", None),
+        ("application/json", b"1" * 5000, None),
+        *(("application/json", b"[" * n + b"]" * n, ...) for n in range(900, 1000, 7)),
         ("text/plain", b"hello", None),
         ("application/json", b"", None),
     ],
@@ -155,7 +159,8 @@ async def test_bodies_in_an_echo(content_type: str, sent: bytes, body: Any):
         )
     told = answer.json()["request"]
     assert answer.status_code == 503
-    assert (told["body"], told["raw_body"]) == (body, sent.decode(errors="replace"))
+    assert told["raw_body"] == sent.decode(errors="replace")
+    assert body in (told["body"], ...)
 
 
 async def test_a_body_that_is_too_large_for_an_echo_is_left_out():

@@ -42,6 +42,15 @@ async def echo_of(request: Request) -> dict[str, Any]:
     }
 
 
+def written(told: dict[str, Any]) -> bytes:
+    """Return an echo as JSON, without the request's body if that cannot be written again."""
+    try:
+        return json.dumps(told, allow_nan=False).encode()
+    except (ValueError, RecursionError):  # numbers beyond all, or very many brackets
+        told["request"]["body"] = None
+        return json.dumps(told).encode()
+
+
 async def _raw_body(request: Request) -> str | None:
     try:
         return (await request.body()).decode(errors="replace")

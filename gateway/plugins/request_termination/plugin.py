@@ -16,7 +16,9 @@ from gateway.entities.types import HeaderName, Text, WholeNumber
 from gateway.plugins.contract import NodeServices, Plugin, Use
 from gateway.plugins.reply import Reply, reply_json
 from gateway.plugins.request import Request
-from gateway.plugins.request_termination.echo import echo_of
+from gateway.plugins.request_termination.echo import echo_of, written
+
+_JSON = "application/json; charset=utf-8"
 
 _MESSAGES = {
     401: "Unauthorized",
@@ -109,7 +111,7 @@ class RequestTermination(Plugin):
 
     async def _echo(self, request: Request) -> Reply:
         told = {"message": self._message, "kong": self.shared} | await echo_of(request)
-        return reply_json(self.config.status_code, told)
+        return Reply(self.config.status_code, body=written(told), content_type=_JSON)
 
 
 def _has(request: Request, name: str) -> bool:

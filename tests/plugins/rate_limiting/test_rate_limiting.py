@@ -73,6 +73,12 @@ async def test_the_example_of_the_reference(clock: Clock):
         assert told(answer) == lines(limits, "minute", 60)
 
 
+async def test_by_the_clock_of_the_node():
+    async with Serving(RateLimiting, year=1) as gateway:
+        statuses = [(await gateway.ask("GET", "/")).status_code for _ in range(2)]
+    assert statuses == [200, 429]
+
+
 async def test_names_of_headers():
     async with Serving(Limiting, second=1, year=2) as gateway:
         answer = await gateway.ask("GET", "/")
