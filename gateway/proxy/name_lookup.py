@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from dns.asyncbackend import get_backend
 from dns.asyncresolver import Resolver as DnsResolver
 from dns.exception import DNSException
+from dns.name import root
 from dns.nameserver import Do53Nameserver
 from dns.resolver import NXDOMAIN, Answer, LifetimeTimeout, NoAnswer, NoNameservers
 from dns.resolver import NoResolverConfiguration as NoConfiguration
@@ -167,6 +168,7 @@ class NameLookup:
     def _make_resolver(self) -> DnsResolver:
         dns = DnsResolver(configure=False)
         dns.timeout = _TRY_S
+        dns.domain = root  # names are searched only where resolv.conf says so
         if self._servers:
             dns.nameservers = [Do53Nameserver(address, port) for address, port in self._servers]
             return dns
