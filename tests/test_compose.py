@@ -106,6 +106,13 @@ def test_published_ports_are_listeners_and_only_on_loopback(
 
 
 @pytest.mark.parametrize("node", NODES)
+def test_a_node_starts_without_a_token_as_its_admin_port_is_published_on_loopback_only(
+    node: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert settings(node, monkeypatch).admin_open
+
+
+@pytest.mark.parametrize("node", NODES)
 def test_a_node_keeps_its_disk_copy_when_its_container_goes(
     node: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
