@@ -44,13 +44,13 @@ class AuditResource:
         """Return one page of entries; the offset is the id of the last one on the page before."""
         query = parse_query(request.scope["query_string"])
         size, wanted, after = page_size(query), _filter(query), _page_start(query)
-        found = await self._log.page(wanted, size + 1, after)
+        page = await self._log.page(wanted, size, after)
         further: dict[str, str | None] = {"next": None}
-        if len(found) > size:
-            offset = str(found[size - 1].id)
+        if page.has_more:
+            offset = str(page.entries[-1].id)
             link = next_link(path_as_sent(request), offset, query, ("size", *_READERS))
             further = {"next": link, "offset": offset}
-        return await page_response(found[:size], entry_to_api, further)
+        return await page_response(page.entries, entry_to_api, further)
 
     async def read(self, request: Request) -> Response:
         """Return one entry."""

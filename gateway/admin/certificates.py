@@ -5,7 +5,8 @@ Sheets: entities.md, sections 3.7 and 3.9; admin-api.md, section 5.1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -19,10 +20,11 @@ from gateway.entities.entity import Entity
 from gateway.entities.plugin import PLUGINS
 from gateway.entities.service import SERVICES
 from gateway.entities.sni import SNIS
+from gateway.store.paging import Page
 from gateway.store.transactions import Containing, Having, ReadTransaction, WriteTransaction
 
-MOST_SNIS = 1_000_000
-"""SNIs of the certificates on one page."""
+SNIS_ON_A_PAGE = 1000
+"""SNIs that are read before it is seen whether there are more."""
 
 SNIS_AT_ONCE = 20
 """SNIs written in one statement: a stop of the event loop of one to two milliseconds."""
@@ -62,18 +64,18 @@ class CertificateRows(Rows):
         is_new = key.field == "name" and await _owner(transaction, key.value) is None
         return None if is_new else await super().current(transaction, key, entity)
 
-    async def find_many(
+    async def find_page(
         self,
         transaction: ReadTransaction,
-        limit: int,
+        size: int,
         *,
         after: UUID | None = None,
         where: Where,
         tags: TagFilter = EVERY_TAG,
-    ) -> list[Row]:
-        """Return up to ``limit`` rows in the order of their ids, those after ``after``."""
-        found = await super().find_many(transaction, limit, after=after, where=where, tags=tags)
-        return await _with_names(transaction, found)
+    ) -> Page:
+        """Return up to ``size`` rows in the order of their ids, those after ``after``."""
+        page = await super().find_page(transaction, size, after=after, where=where, tags=tags)
+        return replace(page, rows=await _with_names(transaction, page.rows))
 
     async def insert(self, transaction: WriteTransaction, entity: Entity) -> Row:
         """Store a new certificate and its SNIs."""
@@ -137,11 +139,22 @@ async def _owner(transaction: ReadTransaction, name: UUID | str) -> UUID | None:
     return None if sni is None else sni["certificate_id"]
 
 
+async def _snis(transaction: ReadTransaction, where: Where) -> AsyncIterator[Row]:
+    """Yield all SNIs that ``where`` selects."""
+    has_more, last_id = True, None
+    while has_more:
+        page = await _SNI_ROWS.find_page(transaction, SNIS_ON_A_PAGE, after=last_id, where=where)
+        for sni in page.rows:
+            yield sni
+            last_id = sni["id"]
+        has_more = page.has_more
+
+
 async def _with_names(transaction: ReadTransaction, certificates: Sequence[Row]) -> list[Row]:
     """Return the rows with the names of their SNIs, sorted."""
     names: dict[UUID, list[str]] = {row["id"]: [] for row in certificates}
     theirs = {"certificate_id": tuple(names)}
-    for sni in await _SNI_ROWS.find_many(transaction, MOST_SNIS, where=theirs):
+    async for sni in _snis(transaction, theirs):
         names[sni["certificate_id"]].append(sni["name"])
     return [row | {"snis": sorted(names[row["id"]])} for row in certificates]
 
@@ -150,8 +163,8 @@ async def _set_names(transaction: WriteTransaction, certificate: Row, names: Seq
     """Let the certificate have these SNIs and no others; those it has already stay as they are."""
     id_ = certificate["id"]
     await _refuse_names_of_others(transaction, id_, names)
-    snis = await _SNI_ROWS.find_many(transaction, MOST_SNIS, where={"certificate_id": id_})
-    held = {sni["name"]: sni["id"] for sni in snis}
+    snis = _snis(transaction, {"certificate_id": id_})
+    held = {sni["name"]: sni["id"] async for sni in snis}
     await transaction.delete(SNIS.table, *(held[name] for name in held.keys() - set(names)))
     new = [name for name in names if name not in held]
     for start in range(0, len(new), SNIS_AT_ONCE):
@@ -168,7 +181,7 @@ def _sni(name: str, certificate_id: UUID) -> Row:
 async def _refuse_names_of_others(
     transaction: ReadTransaction, id_: UUID, names: Sequence[str]
 ) -> None:
-    for sni in await _SNI_ROWS.find_many(transaction, MOST_SNIS, where={"name": tuple(names)}):
+    async for sni in _snis(transaction, {"name": tuple(names)}):
         if sni["certificate_id"] != id_:
             whose = f"existing certificate '{sni['certificate_id']}'"
             text = f"{sni['name']} already associated with {whose}"

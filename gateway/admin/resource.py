@@ -30,6 +30,7 @@ from gateway.admin.query import (
 from gateway.admin.responses import VERSION_HEADER, JsonResponse, page_response
 from gateway.admin.rows import Key, Rows, Where, validated
 from gateway.entities import Given, Row
+from gateway.store.paging import Page
 from gateway.store.store import Store
 from gateway.store.transactions import ReadTransaction, WriteTransaction
 
@@ -95,10 +96,10 @@ class Resource:
         size, after, tags = page_size(query), page_start(query), self._tags(query)
         async with self._store.read() as transaction:
             scope = await self._scope(transaction, request)
-            found = await self._rows.find_many(
-                transaction, size + 1, after=after, where=scope, tags=tags
+            page = await self._rows.find_page(
+                transaction, size, after=after, where=scope, tags=tags
             )
-        return await self._page(request, query, found, size)
+        return await self._page(request, query, page)
 
     async def create(self, request: Request) -> Response:
         """Store a new entity."""
@@ -167,16 +168,13 @@ class Resource:
     async def _given(self, request: Request) -> Given:
         return await read_fields(request, self._type, self._body_limit_bytes)
 
-    async def _page(
-        self, request: Request, query: Mapping[str, str], found: list[Row], size: int
-    ) -> Response:
-        """Return a page; ``found`` has one row more than it holds if there is a next one."""
+    async def _page(self, request: Request, query: Mapping[str, str], page: Page) -> Response:
         further: dict[str, str | None] = {"next": None}
-        if len(found) > size:
-            offset = offset_after(found[size - 1]["id"])
+        if page.has_more:
+            offset = offset_after(page.rows[-1]["id"])
             link = next_link(path_as_sent(request), offset, query, self._KEPT_IN_LINKS)
             further = {"next": link, "offset": offset}
-        return await page_response(found[:size], self._rows.to_api, further)
+        return await page_response(page.rows, self._rows.to_api, further)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,10 @@ from gateway.admin.query import EVERY_TAG, TagFilter
 from gateway.entities import EntityType, Given, Operation, Reference, Row
 from gateway.entities.entity import Entity
 from gateway.entities.types import parse_uuid
+from gateway.store.paging import Page
 from gateway.store.transactions import ReadTransaction, WriteTransaction
 
 Where = Mapping[str, Any]
-
-ROWS_AT_ONCE = 200
-"""Rows read in one go: a stop of the event loop of about a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,31 +66,24 @@ class Rows:
         del entity
         return await self.find(transaction, key, {})
 
-    async def find_many(
+    async def find_page(
         self,
         transaction: ReadTransaction,
-        limit: int,
+        size: int,
         *,
         after: UUID | None = None,
         where: Where,
         tags: TagFilter = EVERY_TAG,
-    ) -> list[Row]:
-        """Return up to ``limit`` rows in the order of their ids, those after ``after``."""
-        found: list[Row] = []
-        while len(found) < limit:
-            size = min(limit - len(found), ROWS_AT_ONCE)
-            some = await transaction.page(
-                self.table,
-                size=size,
-                after_id=found[-1]["id"] if found else after,
-                where=where,
-                tags_all=tags.all,
-                tags_any=tags.any,
-            )
-            found += some
-            if len(some) < size:
-                break
-        return found
+    ) -> Page:
+        """Return up to ``size`` rows in the order of their ids, those after ``after``."""
+        return await transaction.page(
+            self.table,
+            size=size,
+            after_id=after,
+            where=where,
+            tags_all=tags.all,
+            tags_any=tags.any,
+        )
 
     async def insert(self, transaction: WriteTransaction, entity: Entity) -> Row:
         """Store a new entity."""

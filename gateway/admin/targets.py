@@ -15,9 +15,6 @@ from gateway.admin.responses import page_response
 from gateway.admin.rows import Key
 from gateway.entities.types import parse_uuid
 
-MOST_TARGETS = 1_000_000
-"""Targets of one upstream that are sorted to be listed."""
-
 
 class Targets(Children):
     """``/upstreams/{upstream}/targets``, the newest first; a PUT never creates."""
@@ -38,13 +35,12 @@ class Targets(Children):
         start = _start(query.get("offset", "0"))
         async with self._store.read() as transaction:
             scope = await self._scope(transaction, request)
-            targets = await self._rows.find_many(transaction, MOST_TARGETS, where=scope)
-        targets.sort(key=lambda row: (row["created_at"], row["id"]), reverse=True)
+            page = await transaction.newest(self._type.table, size=size, start=start, where=scope)
         further: dict[str, str | None] = {"next": None}
-        if len(targets) > start + size:
-            offset = str(start + size)
+        if page.has_more:
+            offset = str(start + len(page.rows))
             further = {"next": next_link(path_as_sent(request), offset, {}, ()), "offset": offset}
-        return await page_response(targets[start : start + size], self._rows.to_api, further)
+        return await page_response(page.rows, self._rows.to_api, further)
 
     def _key(self, request: Request) -> Key:
         segment = request.path_params[self._type.table]

@@ -67,7 +67,7 @@ def statuses(said: bytes) -> list[int]:
 
 async def names(store: Store) -> set[str]:
     async with store.read() as transaction:
-        return {row["name"] for row in await transaction.page("services", size=100)}
+        return {row["name"] for row in (await transaction.page("services", size=100)).rows}
 
 
 JSON = "Content-Type: application/json"
@@ -156,5 +156,5 @@ async def test_pipelined_writes_are_done_in_order(port: Port, store: Store):
     said = await talk(port, kept + b'{"host":"a"}' + kept + b'{"host":"b"}' + put + b'{"host":"c"}')
     assert statuses(said) == [200, 200, 200]
     async with store.read() as transaction:
-        (row,) = await transaction.page("services", size=2)
+        (row,) = (await transaction.page("services", size=2)).rows
     assert row["host"] == "c"

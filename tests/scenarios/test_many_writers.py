@@ -173,6 +173,6 @@ async def tables(database_url: str) -> dict[str, list[Row]]:
     store = Store(NodeSettings(database_url=database_url))
     await store.start()
     async with store.read() as transaction:
-        found = {table: await transaction.page(table, size=1000) for table in ENTITIES}
+        found = {table: (await transaction.page(table, size=1000)).rows for table in ENTITIES}
     await store.stop()
     return found

@@ -34,7 +34,7 @@ def run_sql(url: str, *statements: str) -> None:
 
 async def entries(log: AuditLog, **where: Any) -> list[AuditEntry]:
     """All entries, the oldest first."""
-    return (await log.page(AuditFilter(where), 100_000))[::-1]
+    return (await log.page(AuditFilter(where), 100_000)).entries[::-1]
 
 
 # -- what is kept
@@ -266,7 +266,7 @@ async def written(store: Store, number: int) -> list[UUID]:
 async def test_pages_go_from_the_newest_to_the_oldest(store: Store, log: AuditLog):
     ids = await written(store, 7)
     seen: list[AuditEntry] = []
-    while page := await log.page(AuditFilter(), 3, seen[-1].id if seen else None):
+    while page := (await log.page(AuditFilter(), 3, seen[-1].id if seen else None)).entries:
         assert len(page) <= 3
         seen += page
     assert [entry.entity_id for entry in seen] == ids[::-1]
@@ -279,7 +279,7 @@ async def test_pages_may_be_larger_than_what_is_read_at_once(log: AuditLog, data
     insert = "INSERT INTO services (host) SELECT 'h' || n FROM generate_series"
     run_sql(database_url, f"{insert}(1, {many}) AS n")
     run_sql(database_url, "UPDATE audit SET occurred_at = now()")
-    found = await log.page(AuditFilter(), many + 1)
+    found = (await log.page(AuditFilter(), many + 1)).entries
     assert [entry.id for entry in found] == sorted({e.id for e in found}, reverse=True)
     assert len(found) == many
 
@@ -288,9 +288,9 @@ async def test_there_is_nothing_after_an_entry_that_was_pruned(
     store: Store, log: AuditLog, database_url: str
 ):
     await written(store, 3)
-    *_, last = await log.page(AuditFilter(), 2)
+    *_, last = (await log.page(AuditFilter(), 2)).entries
     run_sql(database_url, f"DELETE FROM audit WHERE id = {last.id}")
-    assert await log.page(AuditFilter(), 2, last.id) == []
+    assert (await log.page(AuditFilter(), 2, last.id)).entries == []
 
 
 async def test_filters_select_by_columns_and_time(store: Store, log: AuditLog, database_url: str):
@@ -300,7 +300,7 @@ async def test_filters_select_by_columns_and_time(store: Store, log: AuditLog, d
 
     async def found(since: datetime | None = None, until: datetime | None = None, **where: Any):
         page = await log.page(AuditFilter(where, since, until), 10)
-        return [ids.index(entry.entity_id) for entry in page]
+        return [ids.index(entry.entity_id) for entry in page.entries]
 
     assert await found() == [2, 1, 0]
     assert await found(token="ann") == [0]

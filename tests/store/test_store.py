@@ -81,7 +81,7 @@ async def test_a_condition_may_allow_several_values_or_ask_for_an_element(store:
 
     async def found(**where: Any) -> set[str]:
         async with store.read() as tx:
-            return {row["name"] for row in await tx.page("services", size=10, where=where)}
+            return {row["name"] for row in (await tx.page("services", size=10, where=where)).rows}
 
     assert await found(name=("a", "c", "d")) == {"a", "c"}
     assert await found(name=()) == set()
@@ -96,7 +96,9 @@ async def test_pages_go_through_all_entities_once_in_the_order_of_ids(store: Sto
             await tx.insert("services", row)
     seen: list[UUID] = []
     async with store.read() as tx:
-        while page := await tx.page("services", size=10, after_id=seen[-1] if seen else None):
+        while page := (
+            await tx.page("services", size=10, after_id=seen[-1] if seen else None)
+        ).rows:
             seen += [row["id"] for row in page]
     assert seen == sorted(row["id"] for row in rows)
 
@@ -117,7 +119,7 @@ async def test_pages_are_filtered(store: Store, filters: dict[str, Any], names: 
         for name, tags in {"x": ["x"], "y": ["y"], "xy": ["y", "x"], "none": None}.items():
             await tx.insert("services", service(name=name, tags=tags))
     async with store.read() as tx:
-        page = await tx.page("services", size=100, **filters)
+        page = (await tx.page("services", size=100, **filters)).rows
     assert {row["name"] for row in page} == names
 
 
@@ -148,7 +150,7 @@ async def test_a_transaction_that_fails_leaves_nothing(store: Store) -> None:
             await tx.insert("services", service())
             raise LookupError
     async with store.read() as reading:
-        assert await reading.page("services", size=1) == []
+        assert (await reading.page("services", size=1)).rows == []
     assert (await store.cluster()).version == 0
 
 
@@ -228,7 +230,7 @@ async def test_a_parent_in_use_stays_unless_its_children_go_with_it(store: Store
     async with store.write() as tx:
         assert await tx.delete("upstreams", pool["id"])
     async with store.read() as reading:
-        assert await reading.page("targets", size=1) == []
+        assert (await reading.page("targets", size=1)).rows == []
 
 
 # -- values that PostgreSQL cannot hold
@@ -286,9 +288,9 @@ async def test_odd_values_written_by_hand_can_be_read(store: Store, database_url
         """,
     )
     async with store.read() as tx:
-        odd = {row["name"]: row["created_at"] for row in await tx.page("services", size=9)}
+        odd = {row["name"]: row["created_at"] for row in (await tx.page("services", size=9)).rows}
         assert odd == {"late": "infinity", "future": "20000-01-01 00:00:00+00"}
-        headers = {row["name"]: row["headers"] for row in await tx.page("routes", size=9)}
+        headers = {row["name"]: row["headers"] for row in (await tx.page("routes", size=9)).rows}
         assert isinstance(headers["long"], str)
         assert isinstance(headers["deep"], str | list)  # how deep is too deep varies with Python
 
