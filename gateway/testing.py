@@ -154,7 +154,7 @@ class Serving:
         self.proxy = Proxy(self.settings, loop, traffic, sync_now=_sync_now, stale_s=lambda: 0.0)
         self.plugins = PluginHost(self.settings, self._kinds)
         self._applier = SnapshotApplier(self.proxy.use, make_plugin=self.plugins.make)
-        for stop in (self.proxy.stop, self._applier.stop, self.plugins.stop):
+        for stop in (self.plugins.stop, self._applier.stop, self.proxy.stop):  # last one first
             self._stack.push_async_callback(stop)
         await self.apply()
         self.proxy.start()

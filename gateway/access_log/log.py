@@ -29,6 +29,7 @@ class AccessLog:
         is_text = settings.access_log is AccessLogFormat.TEXT
         lines = TextLines(settings.compat) if is_text else JsonLines(settings.compat)
         writer = LineWriter(settings.access_log_path, settings.access_log_buffer_bytes)
+        writer.open()
         return cls(lines.line, writer)
 
     @property

@@ -46,19 +46,28 @@ class _Order(Enum):
 
 
 class LineWriter:
-    """A file to which whole lines are appended by a thread of its own."""
+    """A file to which whole lines are appended by a thread of its own; ``what`` they are called."""
 
-    def __init__(self, path: str, buffer_bytes: int) -> None:
-        """Open the file; an empty ``path`` means standard output.
+    def __init__(
+        self,
+        path: str,
+        buffer_bytes: int,
+        *,
+        what: str = "access log",
+        mode: int = _MODE,
+        opens_each_time: bool = False,
+    ) -> None:
+        """Write to ``path``, which is opened when there is something to write.
 
-        :raises SettingError: when it cannot be opened.
+        An empty one means standard output. A file that is not there is made with ``mode``. With
+        ``opens_each_time`` it is closed again as soon as nothing waits to be written.
         """
         self.counts = WriterCounts()
         self._path = path
-        try:
-            self._descriptor = _open(path) if path else _STDOUT
-        except OSError as error:
-            raise SettingError(f"{named('access_log_path')}: {path}: {error.strerror}") from error
+        self._what = what
+        self._mode = mode
+        self._opens_each_time = opens_each_time
+        self._descriptor = None if path else _STDOUT
         self._limit_bytes = buffer_bytes
         # Each only ever changed on one side, so that neither needs a lock:
         self._taken_bytes = 0  # by the loop
@@ -71,11 +80,24 @@ class LineWriter:
         self._giving_up = threading.Event()
         self._thread: threading.Thread | None = None
 
+    def open(self) -> None:
+        """Open the file now.
+
+        :raises SettingError: when it cannot be opened.
+        """
+        try:
+            self._descriptor = self._opened()
+        except OSError as error:
+            name = named("access_log_path")
+            raise SettingError(f"{name}: {self._path}: {error.strerror}") from error
+
     def start(self) -> None:
         """Begin to write."""
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name=self._what.replace(" ", "-"), daemon=True
+        )
         self._thread.start()
 
     def put(self, line: bytes) -> None:
@@ -104,7 +126,7 @@ class LineWriter:
             self._jobs.put(_Order.END)
             if not await self._ends_within(_FLUSH_S):
                 log.error(
-                    "access log lines are lost, as they could not be written before the end",
+                    self._event("lines are lost, as they could not be written before the end"),
                     bytes=self._taken_bytes - self._done_bytes,
                     problem=self._problem,
                 )
@@ -112,8 +134,7 @@ class LineWriter:
                 if not await self._ends_within(_FAREWELL_S):
                     return  # it hangs in a write: the process will end it, and close the file
             self._thread.join()
-        if self._path:
-            os.close(self._descriptor)
+        self._close()
 
     # -- on the loop
 
@@ -131,7 +152,7 @@ class LineWriter:
         if now - self._said_dropped_at >= _SILENCE_S:
             self._said_dropped_at = now
             log.warning(
-                "access log lines are dropped: writing does not keep up",
+                self._event("lines are dropped: writing does not keep up"),
                 dropped=self.counts.dropped,
                 problem=self._problem,
             )
@@ -141,6 +162,9 @@ class LineWriter:
             async with asyncio.timeout(timeout_s):
                 await self._ended.wait()
         return self._ended.is_set()
+
+    def _event(self, what_happens: str) -> str:
+        return f"{self._what} {what_happens}"
 
     # -- in the thread
 
@@ -158,45 +182,55 @@ class LineWriter:
         size = len(left)
         while left:
             try:
+                if self._descriptor is None:
+                    self._descriptor = self._opened()
                 left = left[os.write(self._descriptor, left) :]
             except OSError as error:
                 self._note_problem(error)
                 if self._giving_up.wait(_RETRY_S):
                     return
         self._note_success()
+        if self._opens_each_time:
+            self._close()
         self._done_bytes += size
         self.counts.written += len(batch)
 
     def _open_anew(self) -> None:
         try:
-            opened = _open(self._path)
+            opened = self._opened()
         except OSError as error:
             log.error(  # noqa: TRY400 - the reason says it all
-                "access log cannot be opened anew: the old file is written on",
+                self._event("cannot be opened anew: the old file is written on"),
                 path=self._path,
                 reason=error.strerror,
             )
         else:
-            os.close(self._descriptor)
+            self._close()
             self._descriptor = opened
 
     def _note_problem(self, error: OSError) -> None:
         self.counts.failures += 1
         if not self._problem:
             self._problem = error.strerror or type(error).__name__
-            log.error(
-                "access log cannot be written", path=self._path or "stdout", reason=self._problem
-            )
+            where = self._path or "stdout"
+            log.error(self._event("cannot be written"), path=where, reason=self._problem)
 
     def _note_success(self) -> None:
         if self._problem:
             self._problem = ""
-            log.info("access log is written again", path=self._path or "stdout")
+            log.info(self._event("is written again"), path=self._path or "stdout")
 
+    def _opened(self) -> int:
+        """Open the file to append to. Raises OSError, also for a pipe that nobody reads."""
+        if not self._path:
+            return _STDOUT
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+        # Without O_NONBLOCK, a pipe would block us here.
+        descriptor = os.open(self._path, flags | os.O_NONBLOCK, self._mode)
+        os.set_blocking(descriptor, True)
+        return descriptor
 
-def _open(path: str) -> int:
-    """Open a file to append to. Raises OSError, also for a pipe that nobody reads."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
-    descriptor = os.open(path, flags | os.O_NONBLOCK, _MODE)  # without, a pipe would block us here
-    os.set_blocking(descriptor, True)
-    return descriptor
+    def _close(self) -> None:
+        if self._path and self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

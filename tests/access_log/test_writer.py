@@ -31,6 +31,7 @@ async def make_writer(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MakeWrit
 
     def make(path: Path | str, buffer_bytes: int = BUFFER_BYTES) -> LineWriter:
         made = LineWriter(str(path), buffer_bytes)
+        made.open()
         made.start()
         return made
 
@@ -92,13 +93,13 @@ def test_a_file_that_cannot_be_opened_is_named_with_its_setting(
 ):
     path = tmp_path / name
     with pytest.raises(SettingError) as refused:
-        LineWriter(str(path), BUFFER_BYTES)
+        LineWriter(str(path), BUFFER_BYTES).open()
     assert str(refused.value) == (f"--access-log-path (GATEWAY_ACCESS_LOG_PATH): {path}: {reason}")
 
 
 def test_a_pipe_that_nobody_reads_is_refused_rather_than_waited_for(pipe: Path):
     with pytest.raises(SettingError, match="No such device or address"):
-        LineWriter(str(pipe), BUFFER_BYTES)
+        LineWriter(str(pipe), BUFFER_BYTES).open()
 
 
 async def test_no_path_means_standard_output(
