@@ -75,7 +75,7 @@ GETTING_STARTED_2_8 = [
     ),
     Line("curl -i http://localhost:8001/", 200, {"version": ANY, "plugins": ANY}),
     Line("curl -i http://localhost:8001/status", 200, {"database": {"reachable": True}}),
-    Line("curl -s http://localhost:8001/plugins/enabled", 200, {"enabled_plugins": ["greeting"]}),
+    Line("curl -s http://localhost:8001/plugins/enabled", 200, {"enabled_plugins": ANY}),
 ]
 
 GETTING_STARTED_3 = [
