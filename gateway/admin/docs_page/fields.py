@@ -8,8 +8,9 @@ from typing import Any
 
 from gateway.admin.docs_page.html import Html, element, joined, prose, table
 from gateway.entities import EntityType
-from gateway.entities.kong_schema import entity_schema, value_schema
+from gateway.entities.kong_schema import entity_schema
 from gateway.entities.schema import Field, Kind, Value, fields_of
+from gateway.entities.words import listed, sentences
 
 _LONGEST_DEFAULT = 60
 
@@ -39,7 +40,7 @@ def _rows(fields: Iterable[Field], above: str = "") -> Iterator[tuple[str, ...]]
             element("code", name),
             joined(_type(field.value), " ", _necessity(field)),
             _default(field),
-            joined(prose(field.doc), *_rules(field)),
+            prose(" ".join((field.doc, *sentences(field)))),
         )
         yield from _rows(field.value.fields, f"{name}.")
         if field.value.element is not None:
@@ -70,43 +71,6 @@ def _type(value: Value) -> Html:
     return joined("uuid" if value.is_uuid else str(value.kind))
 
 
-def _rules(field: Field) -> Iterator[Html]:
-    """Yield a sentence for each rule, of the value or of what it is a list of."""
-    if field.unique:
-        yield Html(" Unique.")
-    if field.secret:
-        yield Html(" Secret.")
-    for value in (field.value, field.value.element):
-        attributes = {} if value is None else value_schema(value)
-        for name, words in _WORDS.items():
-            if name in attributes:
-                yield joined(" ", prose(f"{words} {_told(attributes[name])}."))
-
-
-_WORDS = {
-    "between": "From",
-    "one_of": "One of",
-    "len_min": "At least as long as",
-    "len_max": "At most as long as",
-    "starts_with": "Starts with",
-    "match": "Matches",
-    "mutually_exclusive_subsets": "All from one of",
-    "on_delete": "When that is deleted:",
-}
-
-
-def _told(value: Any) -> str:
-    match value:
-        case [int() as low, int() as high]:
-            return f"{low} to {high}"
-        case [list(), *_]:
-            return "; ".join(_told(each) for each in value)
-        case list():
-            return ", ".join(f"`{each}`" for each in value)
-        case _:
-            return f"`{value}`"
-
-
 def _check(check: dict[str, Any]) -> Html:
     (kind, rule), *_ = check.items()
     if kind == "conditional":
@@ -114,7 +78,7 @@ def _check(check: dict[str, Any]) -> Html:
             f"If `{rule['if_field']}` is {_condition(rule['if_match'])}, then "
             f"`{rule['then_field']}` must be {_condition(rule['then_match'])}."
         )
-    names = _told(rule["field_sources"] if kind == "custom_entity_check" else rule)
+    names = listed(rule["field_sources"] if kind == "custom_entity_check" else rule)
     return prose(f"{_CHECKS[kind]} {names}.")
 
 
@@ -131,9 +95,9 @@ def _condition(condition: dict[str, Any]) -> str:
         case {"one_of": [only]}:
             return f"`{only}`"
         case {"one_of": choices}:
-            return f"one of {_told(choices)}"
+            return f"one of {listed(choices)}"
         case {"not_one_of": choices}:
-            return f"none of {_told(choices)}"
+            return f"none of {listed(choices)}"
         case {"required": True}:
             return "set"
         case _:
