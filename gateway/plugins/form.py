@@ -280,6 +280,8 @@ def _after(sign: str, text: str, at: int) -> int:
 
 
 def _space(text: str, at: int) -> int:
+    if text[at : at + 1] > " ":
+        return at
     found = _SPACE.match(text, at)
     assert found is not None  # noqa: S101 - it matches nothing as well
     return found.end()

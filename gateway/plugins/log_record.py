@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -20,6 +21,8 @@ from gateway.settings import Compat, NodeSettings
 from gateway.snapshot import Route, Service
 
 _NOTE = "log_record"
+_REMEMBERED = 512
+_REMEMBERED_BYTES = 2048
 _REDACTED = "REDACTED"
 _SECRET = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 _HEADER = re.compile(r"\r\n([^:\r]++):[ \t]*+([^\r]*+)")
@@ -60,13 +63,13 @@ class LogRecords:
                 "url": _text(record.origin) + target if record.origin else "",
                 "size": record.request_bytes,
                 "querystring": _arguments(query) if query else {},
-                "headers": _headers(_text(record.request_lines), key),
+                "headers": _request_headers(record.request_lines, key),
             }
             | _tls(record.tls),
             "response": {
                 "status": record.status,
                 "size": record.response_bytes,
-                "headers": _headers(_text(record.response_head), None),
+                "headers": _headers(record.response_head, None),
             },
             "latencies": {
                 "request": int(record.total_ms),
@@ -120,6 +123,7 @@ def _tries(tries: Sequence[Try]) -> list[dict[str, Any]]:
     ]
 
 
+@lru_cache(_REMEMBERED)
 def _route(route: Route) -> dict[str, Any]:
     return {
         "id": str(route.id),
@@ -134,6 +138,7 @@ def _route(route: Route) -> dict[str, Any]:
     }
 
 
+@lru_cache(_REMEMBERED)
 def _service(service: Service) -> dict[str, Any]:
     return {
         "id": str(service.id),
@@ -155,14 +160,22 @@ def _consumer(consumer: Consumer) -> dict[str, Any]:
     return {"id": str(consumer.id)} | {name: text for name, text in found.items() if text}
 
 
-def _headers(lines: str, key: str | None) -> dict[str, str | list[str]]:
+def _request_headers(lines: bytes, key: str | None) -> Mapping[str, str | list[str]]:
+    """Return what is told of request headers; many requests have the same."""
+    return (_remembered if len(lines) <= _REMEMBERED_BYTES else _headers)(lines, key)
+
+
+def _headers(lines: bytes, key: str | None) -> Mapping[str, str | list[str]]:
     """Return headers by their names in small letters; one that is repeated has a list."""
     found: dict[str, str | list[str]] = {}
-    for name, value in _HEADER.findall(lines):
+    for name, value in _HEADER.findall(_text(lines)):
         lower = name.lower()
         shown = _REDACTED if lower in _SECRET or value.rstrip(" \t") == key else value
         _add(found, lower, shown)
     return found
+
+
+_remembered = lru_cache(_REMEMBERED)(_headers)
 
 
 def _arguments(query: str) -> dict[str, Any]:

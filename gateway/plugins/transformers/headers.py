@@ -11,7 +11,7 @@ from gateway.plugins.transformers.templates import decoded, from_bytes
 
 
 class Headers:
-    """Header lines; what cannot stand in a line is percent-encoded."""
+    """Header lines; values are bytes that can stand in one, see `sendable`."""
 
     renames_first = False
 
@@ -31,18 +31,15 @@ class Headers:
         values = values_of(self.lines, old)
         self.lines = without(self.lines, old, new)
         for value in values:
-            self._add(new, value.encode("latin-1"))
+            self.append(new, value.encode("latin-1"))
 
-    def put(self, name: str, value: str) -> None:
+    def put(self, name: str, value: bytes) -> None:
         """Give a header this value and no other."""
         self.lines = without(self.lines, name)
         self.append(name, value)
 
-    def append(self, name: str, value: str) -> None:
+    def append(self, name: str, value: bytes) -> None:
         """Add a line."""
-        self._add(name, _raw(value))
-
-    def _add(self, name: str, value: bytes) -> None:
         self.lines += b"\r\n%b: %b" % (name.encode(), value)
 
 
@@ -61,22 +58,23 @@ class RequestHeaders(Headers):
     def rename(self, old: str, new: str) -> None:
         """Give the values of a header to another; the host only leaves a copy."""
         if old.lower() == "host":
-            self.put(new, from_bytes(self._host))
+            self.put(new, self._host)
         elif new.lower() == "host":
-            self.put(new, from_bytes(values_of(self.lines, old)[0].encode("latin-1")))
+            self.put(new, values_of(self.lines, old)[0].encode("latin-1"))
             self.remove(old)
         else:
             super().rename(old, new)
 
-    def append(self, name: str, value: str) -> None:
+    def append(self, name: str, value: bytes) -> None:
         """Add a line, or set the host."""
         if name.lower() == "host":
-            self._upstream.host = _raw(value)
+            self._upstream.host = value
         else:
             super().append(name, value)
 
 
-def _raw(value: str) -> bytes:
+def sendable(value: str) -> bytes:
+    """Return a value as a header can carry it: control characters are percent-encoded."""
     return one_line(value).encode(errors="surrogateescape")
 
 
@@ -128,4 +126,6 @@ class Arguments:
 
 
 def _quoted(text: str) -> str:
+    if text.isascii() and text.isalnum():
+        return text
     return quote(text, safe="", errors="surrogateescape")

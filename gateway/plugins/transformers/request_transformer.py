@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from pydantic import Field
@@ -18,7 +18,7 @@ from gateway.plugins.contract import Plugin, Use
 from gateway.plugins.form import read_form
 from gateway.plugins.request import BodyTooLarge, Request
 from gateway.plugins.transformers.edits import Edits, renames, values
-from gateway.plugins.transformers.headers import Arguments, RequestHeaders
+from gateway.plugins.transformers.headers import Arguments, RequestHeaders, sendable
 from gateway.plugins.transformers.pairs import (
     HeaderEntry,
     Pair,
@@ -35,6 +35,7 @@ _EMPTY = {_FORM: b"", "application/json": b"{}"}
 
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "TRACE"})
 
+T = TypeVar("T")
 Value: TypeAlias = str | Template
 
 
@@ -118,9 +119,9 @@ class RequestTransformer(Plugin):
         super().__init__(config, use, shared)
         self._method = None if config.http_method is None else config.http_method.encode()
         self._uri = None if config.replace.uri is None else compiled(config.replace.uri)
-        self._headers = _edits(config, "headers")
-        self._arguments = _edits(config, "querystring")
-        self._body = _edits(config, "body")
+        self._headers = _edits(config, "headers", _compiled_header)
+        self._arguments = _edits(config, "querystring", compiled)
+        self._body = _edits(config, "body", compiled)
         self._moves_form = config.http_method in _WITHOUT_BODY
 
     def access(self, request: Request) -> Coroutine[Any, Any, None] | None:
@@ -133,17 +134,17 @@ class RequestTransformer(Plugin):
             request.upstream.method = self._method
         moves_form = self._moves_form and request.asked.has_body and _media_type(request) == _FORM
         if self._headers:
-            self._edit_headers(request, rendered)
+            self._edit_headers(request, inputs)
         if moves_form or (self._body and self._has_form(request)):
             return self._edit_body(request, rendered, moves_form=moves_form)
         if self._arguments:
             self._edit_query(request, rendered)
         return None
 
-    def _edit_headers(self, request: Request, rendered: Callable[[Value], str]) -> None:
+    def _edit_headers(self, request: Request, inputs: Inputs) -> None:
         upstream = request.upstream
         headers = RequestHeaders(upstream, upstream.host or request.asked.host)
-        self._headers.apply(headers, rendered)
+        self._headers.apply(headers, partial(_rendered_header, inputs))
         upstream.lines = headers.lines
 
     def _edit_query(
@@ -183,15 +184,22 @@ class RequestTransformer(Plugin):
             request.replace_body(form.whole())
 
 
-def _edits(config: RequestTransformer.Config, kind: str) -> Edits[Value]:
+def _edits(config: RequestTransformer.Config, kind: str, compiled: Callable[[str], T]) -> Edits[T]:
+    put = (config.replace, config.add, config.append)
     return Edits(
         tuple(getattr(config.remove, kind)),
         renames(getattr(config.rename, kind)),
-        *(
-            values(getattr(how, kind), compiled)
-            for how in (config.replace, config.add, config.append)
-        ),
+        *(values(getattr(how, kind), compiled) for how in put),
     )
+
+
+def _compiled_header(text: str) -> bytes | Template:
+    value = compiled(text)
+    return sendable(value) if isinstance(value, str) else value
+
+
+def _rendered_header(inputs: Inputs, value: bytes | Template) -> bytes:
+    return value if isinstance(value, bytes) else sendable(value.render(inputs))
 
 
 def _rendered(inputs: Inputs, value: Value) -> str:

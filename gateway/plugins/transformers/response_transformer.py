@@ -20,7 +20,7 @@ from gateway.plugins.lines import values_of, without
 from gateway.plugins.request import Request
 from gateway.plugins.response import Response
 from gateway.plugins.transformers.edits import Edits, renames, values
-from gateway.plugins.transformers.headers import Headers
+from gateway.plugins.transformers.headers import Headers, sendable
 from gateway.plugins.transformers.pairs import HeaderEntry, HeaderPair, HeaderRename, Pair, split
 
 JsonType = Annotated[Text, OneOf("boolean", "number", "string")]
@@ -133,10 +133,10 @@ class ResponseTransformer(Plugin):
         put = (config.replace, config.add, config.append)
         removed = map(split, config.remove.headers)
         self._removed_values = [(name, value) for name, value in removed if value]
-        self._headers: Edits[str] = Edits(
+        self._headers: Edits[bytes] = Edits(
             tuple(name for name in config.remove.headers if ":" not in name),
             renames(config.rename.headers),
-            *(values(how.headers, str) for how in put),
+            *(values(how.headers, sendable) for how in put),
         )
         self._members: Edits[bytes] = Edits(
             tuple(config.remove.json),
@@ -153,7 +153,7 @@ class ResponseTransformer(Plugin):
             lines = _without_value(lines, name, value)
         if self._headers:
             headers = Headers(lines)
-            self._headers.apply(headers, str)
+            self._headers.apply(headers, bytes)
             lines = headers.lines
         if edits_body:
             lines = without(lines, "content-length")  # of the body that a GET would have got
