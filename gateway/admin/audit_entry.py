@@ -7,14 +7,12 @@ plugin knows, so that is masked here.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 from gateway.entities import ENTITIES, EntityField, FieldKind
-from gateway.entities.masking import MASK, masked
-from gateway.entities.plugin import PLUGINS
-from gateway.plugins import registry
+from gateway.entities.plugin import PLUGINS, shown_config
 from gateway.store.audit import AuditEntry, Columns
 
 DEEPEST = 10
@@ -58,7 +56,7 @@ def _entity(entry: AuditEntry, columns: Columns | None) -> dict[str, Any] | None
         if field.column in columns
     }
     if entry.kind == PLUGINS.table:
-        entity["config"] = _masked_config(entity)
+        entity["config"] = shown_config(entity["name"], entity["config"])
     return entity
 
 
@@ -77,13 +75,6 @@ def _value(field: EntityField, value: Any, at: datetime) -> Any:
             return field.to_api(time)
         case _:
             return value
-
-
-def _masked_config(entity: Mapping[str, Any]) -> Any:
-    plugin, config = registry.present().get(entity["name"]), entity["config"]
-    if plugin is None or not isinstance(config, dict):
-        return MASK
-    return masked(plugin.Config, config)
 
 
 def _changed(entry: AuditEntry, columns: list[str]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from gateway.declarative.keys import name_in
 from gateway.declarative.plan import Change, Plan
 from gateway.declarative.state import State
 from gateway.entities import ENTITIES, EntityField
+from gateway.entities.plugin import PLUGINS, shown_config
 
 MOST_TOLD = 1000
 """Differences that are told one by one."""
@@ -19,6 +20,8 @@ MOST_TOLD = 1000
 _NOT_TOLD = frozenset({"id", "created_at", "updated_at"})
 
 Difference = dict[str, Any]
+Sides = tuple[Any, Any]
+"""A value before a change, and after it."""
 
 
 def summary(plan: Plan, state: State) -> dict[str, Any]:
@@ -77,7 +80,8 @@ class _Telling:
                 if field.name not in _NOT_TOLD and change.after[field.column] != field.default:
                     yield field.name, {"to": after}
             elif field.column in change.columns:
-                yield from _leaves(field.name, self._shown(field, change.before), after)
+                raw = change.before[field.column], change.after[field.column]
+                yield from _leaves(field.name, raw, (self._shown(field, change.before), after))
 
     def _shown(self, field: EntityField, row: dict[str, Any]) -> Any:
         value = row[field.column]
@@ -85,17 +89,24 @@ class _Telling:
             return None
         if field.secret:
             return MASK
+        if field is PLUGINS.fields["config"]:
+            return shown_config(row["name"], value)
         if field.references:
             parent = self._rows[field.references.table].get(value, {})
             return name_in(ENTITIES[field.references.table], parent) or str(value)
         return field.to_api(value)
 
 
-def _leaves(name: str, before: Any, after: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what differs inside records, by dotted names."""
-    if not (isinstance(before, dict) and isinstance(after, dict)):
-        yield name, {"from": before, "to": after}
+def _leaves(name: str, raw: Sides, shown: Sides) -> Iterator[tuple[str, Any]]:
+    """Yield what differs inside records, by dotted names, as it may be shown."""
+    if not all(isinstance(side, dict) for side in (*raw, *shown)):
+        yield name, {"from": shown[0], "to": shown[1]}
         return
+    before, after = raw
     for key in before | after:
         if before.get(key) != after.get(key) or (key in before) != (key in after):
-            yield from _leaves(f"{name}.{key}", before.get(key), after.get(key))
+            yield from _leaves(f"{name}.{key}", _below(raw, key), _below(shown, key))
+
+
+def _below(sides: Sides, key: str) -> Sides:
+    return sides[0].get(key), sides[1].get(key)

@@ -18,7 +18,7 @@ from gateway.declarative.older_paths import modernised
 from gateway.declarative.problems import Culprit, Place, Problems
 from gateway.entities import ENTITIES, EntityType, Given, Reference, Row
 from gateway.entities.errors import Tree
-from gateway.entities.plugin import PLUGINS
+from gateway.entities.plugin import PLUGINS, shown_config
 from gateway.entities.route import ROUTES
 from gateway.entities.sni import SNIS
 from gateway.entities.types import parse_uuid
@@ -70,6 +70,8 @@ class Item:
         secret = {name for name in self.given if (f := self.type.fields.get(name)) and f.secret}
         written = self.given | self.named
         shown = {n: MASK if n in secret else value for n, value in written.items()}
+        if self.type is PLUGINS and "config" in shown:
+            shown["config"] = shown_config(shown.get("name"), shown["config"])
         id_ = str(self.id) if self.has_own_id else None
         return Culprit(self.type.singular, self.name, id_, self.given.get("tags"), shown)
 

@@ -24,6 +24,7 @@ from gateway.entities.entity import (
 )
 from gateway.entities.entity_type import EntityType
 from gateway.entities.errors import ENTITY, SchemaViolationError, Tree, violation
+from gateway.entities.masking import MASK, masked
 from gateway.entities.rules import AtLeast, OneOf, Rule, Satisfies, Unrepeated
 from gateway.entities.types import Protocol, Text, Utf8Name
 from gateway.plugins import contract, registry
@@ -84,6 +85,17 @@ def _with_config_as_a_whole(fields: Tree) -> Tree:
     kept = {name: found for name, found in fields.items() if name != "config"}
     texts = [*fields.get(ENTITY, ()), *config[ENTITY]]
     return kept | ({"config": others} if others else {}) | {ENTITY: texts}
+
+
+def shown_config(name: Any, config: Any) -> Any:
+    """Return the config of a plugin, as JSON has it, with asterisks for what is secret in it.
+
+    Which that is only the plugin knows: of one that is not present nothing is shown.
+    """
+    plugin = registry.present().get(name) if isinstance(name, str) else None
+    if plugin is None or not isinstance(config, dict):
+        return MASK
+    return masked(plugin.Config, config)
 
 
 def _not_present(name: Any) -> str:

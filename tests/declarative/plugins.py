@@ -1,8 +1,10 @@
-"""A plugin for files to use, as none comes with the gateway."""
+"""Plugins for files to use."""
 
 from __future__ import annotations
 
-from gateway.entities.entity import Record
+from typing import Annotated
+
+from gateway.entities.entity import Record, Secret
 from gateway.plugins.contract import Plugin
 
 
@@ -13,3 +15,12 @@ class Limit(Plugin):
     class Config(Record):
         minute: int = 60
         policy: str = "local"
+
+
+class Alarm(Plugin):
+    name = "alarm"
+    priority = 2
+
+    class Config(Record):
+        url: str = "http://alarm.test"
+        token: Annotated[str, Secret()] = "none"

@@ -17,7 +17,7 @@ from gateway.entities.password import is_kept
 from gateway.plugins import registry
 
 from ..proxy.certificates import Authority
-from .plugins import Limit
+from .plugins import Alarm, Limit
 
 SOME_ID = "5f3c9a4e-0d3b-4a52-9a4e-3c1c0b8a7d61"
 OTHER_ID = "5f3c9a4e-0d3b-4a52-9a4e-3c1c0b8a7d62"
@@ -27,7 +27,7 @@ SERVICE = {"name": "orders", "url": "http://orders.test/v2"}
 
 @pytest.fixture(autouse=True)
 def present(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "present", lambda: {"limit": Limit})
+    monkeypatch.setattr(registry, "present", lambda: {"limit": Limit, "alarm": Alarm})
 
 
 def items(document: dict[str, Any], *select_tags: str, version: str = "3.0") -> list[Item]:
@@ -459,6 +459,14 @@ def test_all_that_is_wrong_is_told_per_entity_without_secrets() -> None:
     assert by_type["service"]["errors"][0]["type"] == "entity"
     (broken,) = [found for found in flattened if found.get("entity_name") == "broken"]
     assert broken["entity_tags"] == ["t"]
+
+
+def test_of_a_refused_plugin_its_secrets_are_not_told() -> None:
+    config = {"token": "mine", "color": "red"}
+    plugins = [{"name": "alarm", "config": config}, {"name": "absent", "config": config}]
+    error = refusal({"plugins": plugins})
+    assert "mine" not in f"{error} {error.flattened()}"
+    assert error.flattened()[0]["entity"]["config"] == {"token": "******", "color": "******"}
 
 
 def test_what_is_told_is_bounded() -> None:

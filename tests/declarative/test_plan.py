@@ -15,14 +15,14 @@ from gateway.declarative.state import State
 from gateway.plugins import registry
 
 from ..proxy.certificates import Authority
-from .plugins import Limit
+from .plugins import Alarm, Limit
 
 SERVICE = {"name": "orders", "host": "orders.test"}
 
 
 @pytest.fixture(autouse=True)
 def present(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "present", lambda: {"limit": Limit})
+    monkeypatch.setattr(registry, "present", lambda: {"limit": Limit, "alarm": Alarm})
 
 
 def planned(document: dict[str, Any], state: State, *select_tags: str) -> Plan:
@@ -300,6 +300,21 @@ def test_differences_tell_fields_names_and_owners_but_no_secrets() -> None:
         "secret": {"from": "******", "to": "******"}
     }
     assert "name" not in by_name["delete", "keyauth_credentials"]
+
+
+def test_of_a_config_the_plugin_says_what_is_secret() -> None:
+    def plugins(**config: str) -> dict[str, Any]:
+        return {"plugins": [{"name": "alarm", "config": config}]}
+
+    before, after = plugins(token="first"), plugins(token="second", url="http://b.test")
+    (created,) = summary(planned(before, State.of({})), State.of({}))["differences"]
+    assert created["fields"]["config"] == {"to": {"url": "http://alarm.test", "token": "******"}}
+    state = having(before)
+    (updated,) = summary(planned(after, state), state)["differences"]
+    assert updated["fields"] == {
+        "config.token": {"from": "******", "to": "******"},
+        "config.url": {"from": "http://alarm.test", "to": "http://b.test"},
+    }
 
 
 def test_only_so_many_differences_are_told() -> None:
