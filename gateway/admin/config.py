@@ -7,10 +7,9 @@ is ours; the rest is as in reference sheet admin-api.md, section 8.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
-from urllib.parse import parse_qsl
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
@@ -21,7 +20,7 @@ from gateway.admin.actor import actor_of
 from gateway.admin.body import read_body
 from gateway.admin.endpoint import Handler
 from gateway.admin.errors import RETRY_AFTER_S, ApiError, invalid_option, plain
-from gateway.admin.query import MOST_ARGUMENTS, parse_query
+from gateway.admin.query import parse_pairs, parse_query
 from gateway.admin.responses import MEDIA_TYPE, VERSION_HEADER, JsonResponse
 from gateway.declarative.job import Job, Outcome, Progress, Task, database_settings
 from gateway.declarative.process import Answer, run
@@ -155,10 +154,7 @@ def _flag(query: Mapping[str, str], name: str) -> bool:
 
 def _select_tags(request: Request) -> tuple[str, ...]:
     """Return all values of ``select_tag``, which may be given more than once."""
-    raw = request.scope["query_string"].decode("latin-1")
-    pairs: Sequence[tuple[str, str]] = parse_qsl(
-        raw, keep_blank_values=True, max_num_fields=MOST_ARGUMENTS
-    )
+    pairs = parse_pairs(request.scope["query_string"])
     tags = [value for name, value in pairs if name == "select_tag"]
     try:
         checked = tuple(_TAGS.validate_python(tags, strict=True))
