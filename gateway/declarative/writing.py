@@ -23,7 +23,8 @@ async def write(plan: Plan, transaction: WriteTransaction, tell: Callable[[int],
     """
     written = 0
     for table, ids in plan.yielding.items():
-        await transaction.give_up_uniques(table, ids)
+        for some in _batches(ids):
+            await transaction.give_up_uniques(table, some)
     for table in ENTITIES:
         for updates in _batches(plan.of(table, "update")):
             await transaction.update_many(table, [change.row for change in updates])
