@@ -40,8 +40,9 @@ fuzz: $(INSTALLED) ## Throw mutated bytes at the proxy, for ten minutes
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
 	$(BIN)/python -m fuzz $(or $(ARGS),--minutes 10)
 
-docs: $(INSTALLED) ## Write docs/settings.md from the code
+docs: $(INSTALLED) ## Write into docs what the code tells: settings, fields of plugins
 	$(BIN)/gateway settings --markdown > docs/settings.md
+	$(BIN)/gateway plugin pages docs/plugins
 
 build: $(INSTALLED) ## Build the wheel into dist/
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .

@@ -1,4 +1,4 @@
-"""`gateway plugin`: which plugins there are, and a skeleton for a new one."""
+"""`gateway plugin`: which plugins there are, tables for their pages, a skeleton for a new one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.cli.errors import CommandError
-from gateway.plugins import registry
+from gateway.plugins import page, registry
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -23,12 +23,30 @@ app = typer.Typer(help="Plugins.", no_args_is_help=True, rich_markup_mode=None)
 def list_all() -> None:
     """Show the plugins that are installed, in the order they run."""
     table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("plugin", "priority", "version", "class"):
+    for heading in ("plugin", "priority", "version"):
         table.add_column(heading, no_wrap=True)
+    table.add_column("class", overflow="fold")
     for plugin in sorted(registry.present().values(), key=lambda p: (-p.priority, p.name)):
         where = f"{plugin.__module__}.{plugin.__qualname__}"
         table.add_row(plugin.name, str(plugin.priority), plugin.version, where)
     Console().print(table)
+
+
+@app.command("pages")
+def pages(
+    directory: Annotated[Path, typer.Argument(help="Where the pages are.", metavar="DIR")],
+) -> None:
+    """Write the tables of fields into pages about plugins, as docs/plugins has them.
+
+    Each stands below a line <!-- config: NAME -->; README.md has a list below <!-- plugins -->.
+    """
+    try:
+        for path, content in page.up_to_date(directory, registry.present()).items():
+            path.write_text(content)
+    except KeyError as error:
+        raise CommandError(f"a page asks for the config of {error}: no such plugin") from None
+    except OSError as error:
+        raise CommandError(f"{error.filename}: {error.strerror}") from None
 
 
 @app.command("new")
