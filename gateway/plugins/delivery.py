@@ -21,7 +21,7 @@ from pydantic import Field
 
 from gateway.entities.entity import Record
 from gateway.entities.rules import Between, MoreThan, OneOf
-from gateway.entities.types import Integer, Number
+from gateway.entities.types import Number, WholeNumber
 from gateway.plugins.contract import NodeServices
 
 MOST_AT_ONCE = 100
@@ -41,16 +41,16 @@ _log = structlog.get_logger(__name__)
 class Terms(Record):
     """How entries are queued."""
 
-    max_batch_size: Annotated[Integer, Between(1, 1_000_000)] = Field(
+    max_batch_size: Annotated[WholeNumber, Between(1, 1_000_000)] = Field(
         default=1, description="Most entries that are sent together."
     )
     max_coalescing_delay: Annotated[Number, Between(0, 3600)] = Field(
         default=1, description="Seconds that a batch may wait until it is full."
     )
-    max_entries: Annotated[Integer, Between(1, 1_000_000)] = Field(
+    max_entries: Annotated[WholeNumber, Between(1, 1_000_000)] = Field(
         default=10_000, description="Most entries that wait; then the oldest is dropped."
     )
-    max_bytes: Annotated[Integer, MoreThan(0)] | None = Field(
+    max_bytes: Annotated[WholeNumber, Between(1, 2**53)] | None = Field(
         default=None,
         description=f"Most bytes of entries that wait; null: {MOST_BYTES // 2**20} MiB.",
     )
@@ -64,7 +64,7 @@ class Terms(Record):
     max_retry_delay: Annotated[Number, MoreThan(0), Between(0, 1_000_000)] = Field(
         default=60, description="Most seconds between two tries."
     )
-    concurrency_limit: Annotated[Integer, OneOf(-1, 1)] = Field(
+    concurrency_limit: Annotated[WholeNumber, OneOf(-1, 1)] = Field(
         default=1,
         description=f"1: one batch after the other; -1: each entry by itself, up to {MOST_AT_ONCE} "
         "at a time.",

@@ -15,7 +15,7 @@ from gateway.access_log.record import Record as Told
 from gateway.entities.entity import Record, Secret
 from gateway.entities.errors import violation
 from gateway.entities.rules import Between, OneOf, Satisfies
-from gateway.entities.types import HeaderName, Integer, Text
+from gateway.entities.types import HeaderName, Text, WholeNumber
 from gateway.plugins.contract import NodeServices, Plugin, Use
 from gateway.plugins.delivery import DeliveryError, DeliveryQueue, DeliveryQueues, Terms
 from gateway.plugins.lines import LineError, line
@@ -36,7 +36,7 @@ _OLD_NAMES = {
 
 _OWN_HEADERS = ("Host", "Content-Length", "Content-Type")
 
-Timeout = Annotated[Integer, Between(0, 2**31 - 2)]
+Timeout = Annotated[WholeNumber, Between(0, 2**31 - 2)]
 
 
 def _check_url(url: str) -> str:

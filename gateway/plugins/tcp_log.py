@@ -14,7 +14,7 @@ from pydantic import Field
 from gateway.access_log.record import Record as Told
 from gateway.entities.entity import Record
 from gateway.entities.rules import Between
-from gateway.entities.types import HostText, Integer, PortNumber, ServerName
+from gateway.entities.types import HostText, PortNumber, ServerName, WholeNumber
 from gateway.plugins.contract import NodeServices, Plugin, Use
 from gateway.plugins.delivery import NO_RETRY, DeliveryError, DeliveryQueue, DeliveryQueues, Terms
 from gateway.plugins.log_record import LogRecords
@@ -24,7 +24,7 @@ from gateway.plugins.unverified import unverified_tls
 
 _TERMS = Terms(max_batch_size=1000, max_coalescing_delay=0, max_retry_time=NO_RETRY)
 
-Timeout = Annotated[Integer, Between(0, 2**31 - 2)]
+Timeout = Annotated[WholeNumber, Between(0, 2**31 - 2)]
 
 
 class TcpLog(Plugin):

@@ -84,6 +84,11 @@ class Edits(Generic[Value]):
                 fields.rename(old, new)
 
 
+def names(entries: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of entries, which may have values."""
+    return tuple(split(entry)[0] for entry in entries)
+
+
 def renames(pairs: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Return old and new names."""
     return tuple(map(split, pairs))

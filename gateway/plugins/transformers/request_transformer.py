@@ -17,7 +17,7 @@ from gateway.entities.types import HttpMethod, Text
 from gateway.plugins.contract import Plugin, Use
 from gateway.plugins.form import read_form
 from gateway.plugins.request import BodyTooLarge, Request
-from gateway.plugins.transformers.edits import Edits, renames, values
+from gateway.plugins.transformers.edits import Edits, names, renames, values
 from gateway.plugins.transformers.headers import Arguments, RequestHeaders, sendable
 from gateway.plugins.transformers.pairs import (
     HeaderEntry,
@@ -187,7 +187,7 @@ class RequestTransformer(Plugin):
 def _edits(config: RequestTransformer.Config, kind: str, compiled: Callable[[str], T]) -> Edits[T]:
     put = (config.replace, config.add, config.append)
     return Edits(
-        tuple(getattr(config.remove, kind)),
+        names(getattr(config.remove, kind)),
         renames(getattr(config.rename, kind)),
         *(values(getattr(how, kind), compiled) for how in put),
     )

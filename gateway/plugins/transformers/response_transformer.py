@@ -19,7 +19,7 @@ from gateway.plugins.form import read_object
 from gateway.plugins.lines import values_of, without
 from gateway.plugins.request import Request
 from gateway.plugins.response import Response
-from gateway.plugins.transformers.edits import Edits, renames, values
+from gateway.plugins.transformers.edits import Edits, names, renames, values
 from gateway.plugins.transformers.headers import Headers, sendable
 from gateway.plugins.transformers.pairs import HeaderEntry, HeaderPair, HeaderRename, Pair, split
 
@@ -139,7 +139,7 @@ class ResponseTransformer(Plugin):
             *(values(how.headers, sendable) for how in put),
         )
         self._members: Edits[bytes] = Edits(
-            tuple(config.remove.json),
+            names(config.remove.json),
             renames(config.rename.json),
             *(how.members() for how in put),
         )

@@ -93,7 +93,7 @@ async def test_a_header_becomes_the_host_and_the_host_a_header():
     ("config", "query", "expected"),
     [
         ({"remove": {"querystring": ["a"]}}, "a=1&b=2&a=3", "b=2"),
-        ({"remove": {"querystring": ["a", "b"]}}, "a&b=2", ""),
+        ({"remove": {"querystring": ["a", "b:of any value"]}}, "a&b=2", ""),
         ({"rename": {"querystring": ["a:z"]}}, "a=1&b=2&a=3&z=4", "b=2&z=1&z=3"),
         ({"rename": {"querystring": ["x:b"]}}, "b=2&a=1", "a=1&b=2"),
         ({"replace": {"querystring": ["a:n", "x:n"]}}, "a=1&a=3", "a=n"),
