@@ -74,6 +74,14 @@ async def test_a_token_where_none_is_needed_is_passed_over(client: Client):
     assert (await client.get("/services", headers=bearing("anything"))).status_code == 200
 
 
+async def test_what_describes_the_api_needs_no_token(client: Client, admin: dict[str, str]):
+    del admin
+    for path in ("/docs", "/openapi.json"):
+        assert (await client.get(path)).status_code == 200
+        assert (await client.head(path)).status_code == 200
+        assert (await client.post(path)).status_code == 401
+
+
 async def test_options_needs_no_token_as_browsers_send_none(client: Client, admin: dict[str, str]):
     del admin
     asked = EVIL | {
