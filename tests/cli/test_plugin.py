@@ -56,6 +56,13 @@ def test_its_entry_point_leads_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "gateway_plugin_my_word.MyWord" in shown.stdout
 
 
+def test_a_narrow_terminal_shows_names_whole():
+    shown = gateway("list", COLUMNS="80").stdout
+    for name, plugin in registry.present().items():
+        assert f" {name} " in shown
+        assert f" {plugin.priority} " in shown
+
+
 @pytest.mark.parametrize("name", ["My-Word", "-a", "a_b", "../a", "a" * 0])
 def test_a_name_that_cannot_be_is_refused(tmp_path: Path, name: str):
     made = gateway("new", "--in", str(tmp_path), "--", name)

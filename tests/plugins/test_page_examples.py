@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import socket
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,18 +51,14 @@ curl() { command curl --disable -sS --noproxy '*' --dump-header "$answer.head" "
 
 @dataclass(frozen=True)
 class Cluster:
-    """What runs as `make up` has it, on ports of its own."""
+    """What runs as `make up` has it; ``addresses`` has its own for the usual ones."""
 
-    nodes: list[NodeProcess]
+    addresses: Mapping[str, str]
     database_url: str
 
     def here(self, command: str) -> str:
         """Return a command with the addresses that this cluster has."""
-        for k, node in enumerate(self.nodes):
-            for port, listener in ((8000, "proxy"), (8001, "admin"), (8100, "status")):
-                usual = f"127.0.0.1:{port + 10 * k}"
-                command = command.replace(usual, node.addresses[listener])
-        return command
+        return re.sub(r"127\.0\.0\.1:\d+", lambda it: self.addresses.get(it[0], it[0]), command)
 
     def left(self) -> list[str]:
         """Delete what examples have left besides the demo; return its kinds."""
@@ -97,11 +94,18 @@ async def running(
             settings = NodeSettings(admin_port=nodes[0].port("admin"))
             memory = tmp_path_factory.mktemp("demo")
             await seed_demo([settings], demo_port, memory, http, print)
-            yield Cluster(nodes, examples_database_url)
+            yield Cluster(dict(addresses(nodes, demo_port)), examples_database_url)
             assert [await node.stop() for node in nodes] == [0, 0]
             assert [stumble for node in nodes for stumble in node.stumbles()] == []
         finally:
             await asyncio.gather(*(node.kill() for node in nodes if node.is_running))
+
+
+def addresses(nodes: list[NodeProcess], demo_port: int) -> Iterator[tuple[str, str]]:
+    yield "127.0.0.1:9000", f"127.0.0.1:{demo_port}"
+    for k, node in enumerate(nodes):
+        for port, listener in ((8000, "proxy"), (8001, "admin"), (8100, "status")):
+            yield f"127.0.0.1:{port + 10 * k}", node.addresses[listener]
 
 
 @asynccontextmanager

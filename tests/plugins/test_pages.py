@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -33,6 +34,11 @@ def test_a_page_has_what_readers_look_for(name: str) -> None:
     assert lines[0] == f"# {name}"
     for wanted in (f"<!-- config: {name} -->", "## Example", "```console"):
         assert wanted in lines
+
+
+def test_nothing_that_is_there_is_told_to_be_missing() -> None:
+    told = (PAGES / "README.md").read_text().partition("## What is not there yet")[2]
+    assert bundled().isdisjoint(re.findall(r"[a-z0-9-]+", told))
 
 
 def test_the_tables_are_up_to_date() -> None:
