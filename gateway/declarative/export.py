@@ -6,13 +6,14 @@ decl-config.md, section A4.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from gateway.declarative.state import State
 from gateway.entities import ENTITIES, EntityType, Row
 from gateway.entities.credentials import BASICAUTH_CREDENTIALS
 from gateway.entities.password import KONG_PREFIX
+from gateway.entities.upstream import UPSTREAMS
 
 
 def flat_document(state: State, select_tags: Collection[str] = ()) -> dict[str, Any]:
@@ -34,4 +35,11 @@ def _entity(entity_type: EntityType, row: Row) -> dict[str, Any]:
             entity[name] = entity[name]["id"]
     if entity_type is BASICAUTH_CREDENTIALS:  # `_transform: false` tells what form it is
         entity["password"] = entity["password"].removeprefix(KONG_PREFIX)
+    if entity_type is UPSTREAMS and _would_lose_its_algorithm(entity):
+        del entity["hash_on"]
     return entity
+
+
+def _would_lose_its_algorithm(upstream: Mapping[str, Any]) -> bool:
+    """Tell whether ``hash_on``, if it is written, says another algorithm (entities.md, 3.3)."""
+    return upstream["hash_on"] == "none" and upstream["algorithm"] in (None, "consistent-hashing")

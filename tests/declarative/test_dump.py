@@ -79,6 +79,15 @@ def test_an_export_of_kong_comes_back_with_every_field() -> None:
         assert _entities(flat, table) == _entities(exported, table)
 
 
+@pytest.mark.parametrize("algorithm", ["consistent-hashing", "latency", "round-robin", None])
+def test_an_upstream_keeps_its_algorithm(algorithm: str | None) -> None:
+    upstream = {"name": "pool.test", "algorithm": algorithm}
+    state = kept({"_format_version": "3.0", "upstreams": [upstream]})
+    flat = flat_document(state)
+    assert flat["upstreams"][0]["algorithm"] == algorithm
+    assert changes(flat, state) == changes(nested_document(flat), state) == []
+
+
 def _entities(document: Document, table: str) -> Any:
     """The entities by id, without the time of the last write, which is the server's to say."""
     section = document[table]
