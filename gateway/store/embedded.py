@@ -231,6 +231,7 @@ class EmbeddedPostgres:
             "max_connections": str(self._max_connections),
             "timezone": "UTC",
             "log_checkpoints": "off",
+            "log_error_verbosity": "terse",  # the details quote rows, and so secrets
         }
         if not self._durable:
             options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}

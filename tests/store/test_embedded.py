@@ -53,6 +53,18 @@ def test_nothing_listens_on_the_network(server: EmbeddedPostgres) -> None:
     assert ((server.directory / "socket").stat().st_mode & 0o777) == 0o700
 
 
+def test_its_log_quotes_no_rows(server: EmbeddedPostgres) -> None:
+    url = server.start()
+    run_sql(url, "CREATE TABLE secrets (key text UNIQUE)")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("INSERT INTO secrets VALUES (%s)", ["mine"])
+        with pytest.raises(psycopg.errors.UniqueViolation, match="mine"):
+            connection.execute("INSERT INTO secrets VALUES (%s)", ["mine"])
+    log = (server.directory / "postgres.log").read_text()
+    assert "duplicate key value" in log
+    assert "mine" not in log
+
+
 def test_what_is_committed_is_on_disk_unless_asked_otherwise(directory: Path) -> None:
     server = EmbeddedPostgres(directory)
     try:
