@@ -12,7 +12,7 @@ from gateway.entities.entity_type import EntityType
 SIZE = Parameter(
     "size",
     "query",
-    "How many to return at most.",
+    "How many to return at most; of large ones there are fewer.",
     {**INTEGER, "minimum": 1, "maximum": LARGEST_SIZE, "default": DEFAULT_SIZE},
     component="size",
 )
