@@ -226,7 +226,7 @@ async def early_answer(gateway: Gateway, upstream: Upstream) -> tuple[Client, Up
 async def test_a_client_that_takes_nothing_is_given_up_though_its_body_ends_meanwhile(
     start_gateway: StartGateway, upstream: Upstream
 ):
-    gateway = await start_gateway(one_route(upstream, request_buffering=False), body_timeout_s=0.2)
+    gateway = await start_gateway(one_route(upstream, request_buffering=False), body_timeout_s=2)
     client, _ = await early_answer(gateway, upstream)
     client.send(b"abc")
     await eventually(lambda: not gateway.connections)
@@ -235,7 +235,7 @@ async def test_a_client_that_takes_nothing_is_given_up_though_its_body_ends_mean
 async def test_a_body_that_stops_coming_is_cut_though_the_response_was_taken_meanwhile(
     start_gateway: StartGateway, upstream: Upstream
 ):
-    gateway = await start_gateway(one_route(upstream, request_buffering=False), body_timeout_s=0.2)
+    gateway = await start_gateway(one_route(upstream, request_buffering=False), body_timeout_s=2)
     client, peer = await early_answer(gateway, upstream)
     await client.reader.readuntil(b"\r\n\r\n")
     await drink(client, LARGE)
