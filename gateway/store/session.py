@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine, Mapping
 from typing import Any, Literal, TypeVar
 
@@ -60,8 +61,8 @@ class Session:
         await self._connection.invalidate()
 
     async def close(self) -> None:
-        """Give the connection back to the pool."""
-        await self._connection.close()
+        """Give the connection back to the pool, also when we are cancelled meanwhile."""
+        await asyncio.shield(asyncio.create_task(self._connection.close(), name="close-session"))
 
     async def _ask(self, answer: Coroutine[Any, Any, T]) -> T:
         return await ask(self._driver, answer, self._timeout_s)

@@ -153,8 +153,12 @@ class Store:
         with translated():
             async with asyncio.timeout(2 * settings.database_connect_timeout_s):
                 connection = await engine.connect()
-                await connection.execution_options(isolation_level=isolation_level)
-                pooled = await connection.get_raw_connection()
+                try:
+                    await connection.execution_options(isolation_level=isolation_level)
+                    pooled = await connection.get_raw_connection()
+                except BaseException:  # we are cancelled: nobody else would give it back
+                    await connection.close()
+                    raise
         driver: Any = pooled.driver_connection
         timeout_s = settings.database_statement_timeout_s + DEADLINE_MARGIN_S
         return Session(connection, driver, timeout_s)
