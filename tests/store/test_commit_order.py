@@ -84,7 +84,7 @@ class ReplayingReader:
 
 
 async def any_id(tx: WriteTransaction, table: str, dice: random.Random) -> UUID | None:
-    rows = await tx.page(table, size=100)
+    rows = (await tx.page(table, size=100)).rows
     return dice.choice(rows)["id"] if rows else None
 
 

@@ -94,8 +94,10 @@ async def test_keys_that_have_expired_are_removed_as_a_change_of_its_own(
     await store.tidy()
     assert count(database_url, "keyauth_credentials") == 3
     assert (await store.cluster()).version == before + 1
-    removed = await AuditLog(store).page(AuditFilter({"operation": "delete"}), 10)
-    assert [(e.token, e.address, e.request_id) for e in removed] == [(None, None, "expiry")] * 3
+    page = await AuditLog(store).page(AuditFilter({"operation": "delete"}), 10)
+    assert [(e.token, e.address, e.request_id) for e in page.entries] == [
+        (None, None, "expiry")
+    ] * 3
     await store.tidy()
     assert (await store.cluster()).version == before + 1
 
