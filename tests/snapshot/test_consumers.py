@@ -86,7 +86,8 @@ def test_names_may_change_hands_within_a_batch():
 def test_groups_of_a_consumer():
     builder = builder_with(BOB)
     rows = [
-        row("acls", consumer={"id": str(BOB["id"])}, group=group) for group in ("writers", "readers")
+        row("acls", consumer={"id": str(BOB["id"])}, group=group)
+        for group in ("writers", "readers")
     ]
     for acl in rows:
         builder.put_group(acl)
