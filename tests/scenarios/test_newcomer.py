@@ -7,7 +7,7 @@ import asyncio
 import re
 import shlex
 import sys
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import PIPE, STDOUT
 from pathlib import Path
 
 from .conftest import StartNodes
@@ -86,7 +86,7 @@ async def test_the_cluster_and_its_counters_can_be_watched_from_anywhere(
 
 
 async def test_the_commands_of_the_readme_do_what_it_says(
-    start_nodes: StartNodes, upstream: Upstream
+    start_nodes: StartNodes, upstream: Upstream, tmp_path: Path
 ) -> None:
     nodes = await start_nodes(3)
     await nodes[0].write("PUT", "/services/demo", {"url": upstream.url})
@@ -101,10 +101,14 @@ async def test_the_commands_of_the_readme_do_what_it_says(
         *("200", "node-3"),  # looked at
         *("201", "200 /v1/42"),  # created again, by a write that waits
         *("200 /v1/42", "503"),  # asked for with a version, one that is there and one that is not
+        '"operation":"create"',  # who changed what
+        *("", "0 to update, 0 to delete", "served by 3/3 nodes"),  # as a file
+        *("201", "201", "201", "401", "200 /v1/42"),  # with a key
         *("gateway_config_version_applied", "200"),  # counted
     ]
     for command, outcome in zip(commands_of_the_tour(), expected, strict=True):
-        assert outcome in await carry_out(command, nodes, upstream), command
+        told = await carry_out(command.replace("/tmp", str(tmp_path)), nodes, upstream)
+        assert outcome in told, f"{command}\n{told}"
 
 
 def commands_of_the_tour() -> list[str]:
@@ -120,7 +124,9 @@ async def carry_out(command: str, nodes: list[NodeProcess], upstream: Upstream) 
         return await curl(words[1:], nodes)
     admin_url = f"http://{nodes[0].addresses['admin']}"
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", *words[1:], "--admin-url", admin_url), stdout=PIPE
+        *(sys.executable, "-m", "gateway", *words[1:], "--admin-url", admin_url),
+        stdout=PIPE,
+        stderr=STDOUT,
     )
     return (await process.communicate())[0].decode()
 

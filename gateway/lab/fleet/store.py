@@ -1,6 +1,7 @@
 """The store of a simulated node: the same statements, on one bare connection.
 
-A pool of its own for each of hundreds of nodes in a process would be most of what they do.
+A pool of its own for each of hundreds of nodes in a process would be most of what they do. Only the
+housekeeping is left out: a few statements a minute, of which one node at a time does the work.
 """
 
 from __future__ import annotations

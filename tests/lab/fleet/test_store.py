@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import psycopg
@@ -13,10 +13,8 @@ import pytest
 from gateway.lab.fleet.store import FrugalStore
 from gateway.settings import NodeSettings
 from gateway.store.errors import StoreUnavailable
-from gateway.store.nodes import FORGET_AFTER, Heartbeat
+from gateway.store.nodes import Heartbeat
 from gateway.store.store import Store
-
-LONG_AGO = datetime.now(UTC) - FORGET_AFTER - timedelta(hours=1)
 
 
 @pytest.fixture
@@ -61,16 +59,6 @@ async def test_it_takes_the_place_of_its_predecessor_and_leaves(
     assert [row.id for row in (await store.cluster()).nodes] == [after.id]
     await frugal.forget(after.id)
     assert (await store.cluster()).nodes == []
-
-
-async def test_it_cleans_up_as_nodes_do(
-    frugal: FrugalStore, store: Store, database_url: str
-) -> None:
-    await store.join(beat("gone"))
-    with psycopg.connect(database_url) as connection:
-        connection.execute("UPDATE nodes SET last_seen_at = %s", [LONG_AGO])
-    await frugal.heartbeat(beat("alive"))
-    assert [row.name for row in (await store.cluster()).nodes] == ["alive"]
 
 
 async def test_a_lost_connection_costs_one_heartbeat_at_most(
