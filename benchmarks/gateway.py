@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -17,6 +17,11 @@ import psycopg
 from benchmarks.processes import Pinned, free_port
 from benchmarks.tls import Identity
 from gateway.store.embedded import EmbeddedPostgres
+
+KEY = "a-key-of-the-load"
+"""What key-auth asks for on the route /guarded."""
+MOST_REQUESTS = 1_000_000_000
+"""The limit there, which no load reaches."""
 
 CHURN_INTERVAL_S = 0.5
 APPLY_TIMEOUT_S = 300.0
@@ -56,6 +61,8 @@ class Gateway:
         node.wait_for_port(self._admin_port)
         self._create_route("plain", "/", upstream)
         self._create_route("websocket", "/ws", echo)
+        self._create_route("guarded", "/guarded", upstream)
+        self._guard("guarded", {"key-auth": {}, "rate-limiting": {"minute": MOST_REQUESTS}})
         self._wait_for_apply()
         return node
 
@@ -121,6 +128,14 @@ class Gateway:
         self._admin.put(f"/services/{name}", json=service).raise_for_status()
         route = {"paths": [path], "strip_path": False}
         self._admin.put(f"/services/{name}/routes/{name}", json=route).raise_for_status()
+
+    def _guard(self, route: str, plugins: Mapping[str, object]) -> None:
+        """Put plugins on a route, and let in who has the key."""
+        self._admin.put("/consumers/load").raise_for_status()
+        self._admin.post("/consumers/load/key-auth", json={"key": KEY}).raise_for_status()
+        for name, config in plugins.items():
+            body = {"name": name, "config": config}
+            self._admin.post(f"/routes/{route}/plugins", json=body).raise_for_status()
 
     def _wait_for_apply(self) -> None:
         with psycopg.connect(self._postgres.url()) as connection:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.bars import Bar
+from benchmarks.gateway import KEY
 from benchmarks.load import PLAIN, Load, Messages, Requests
 from benchmarks.measure import Contender
 from benchmarks.stage import Stage
@@ -83,6 +84,12 @@ SCENARIOS = (
         "own-headers",
         "Plain, every request and response with headers of its own",
         Requests("/own", own_headers=True),
+    ),
+    _against_nginx(
+        "guarded",
+        "Plain, with key-auth and rate-limiting (nginx has neither)",
+        Requests("/guarded", api_key=KEY),
+        Bar("requests_per_s", 0.42),
     ),
     _against_nginx("close", "Plain, a connection for each request", Requests(keep_alive=False)),
     _against_nginx("10k", "10 KB body", Requests("/10k"), Bar("requests_per_s", 0.5)),
