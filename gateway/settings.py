@@ -479,7 +479,8 @@ class NodeSettings(SharedSettings):
 
     # -- Admin API
     admin_body_limit_bytes: Bytes = Field(
-        10_485_760, description="Largest Admin API body; then 413."
+        10_485_760,
+        description="Largest body of the Admin API, above all of /config; one entity has 1 MiB.",
     )
     admin_timeout_s: Seconds = Field(
         30.0, description="Deadline for answering an Admin API request; then 503."
@@ -497,7 +498,7 @@ class NodeSettings(SharedSettings):
     admin_origins: str = Field(
         "",
         description="Origins of web pages that may use the Admin API from a browser, as "
-        "https://host,https://host; empty means any, but with no login only local ones may write.",
+        "https://host,https://host; empty means any, but without a login only this machine's.",
     )
     audit_keep_days: Annotated[float, Field(gt=0, le=36_500)] = Field(
         90.0, description="How long the audit log keeps who changed what."
