@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from sqlalchemy import event
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -19,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from gateway.settings import NodeSettings
 from gateway.store import nodes
 from gateway.store.actor import Actor
-from gateway.store.connection import DEADLINE_MARGIN_S, connect, is_cut
+from gateway.store.connection import DEADLINE_MARGIN_S, connect, cut, is_cut
 from gateway.store.errors import NO_VERSION, StoreUnavailable, translated
 from gateway.store.housekeeping import Housekeeping
 from gateway.store.nodes import ClusterView, Heartbeat, NodeRow
@@ -44,6 +45,7 @@ class Store:
     def __init__(self, settings: NodeSettings) -> None:
         self._settings = settings
         self._engine: AsyncEngine | None = None
+        self._opening: dict[asyncio.Task[Any] | None, psycopg.AsyncConnection[Any]] = {}
         self._housekeeping = Housekeeping(self._session, settings)
         self._tidying: asyncio.Task[None] | None = None
 
@@ -54,7 +56,7 @@ class Store:
         """
         self._engine = create_async_engine(
             "postgresql+psycopg://",
-            async_creator=lambda: connect(self._settings),
+            async_creator=self._connect,
             isolation_level="AUTOCOMMIT",
             hide_parameters=True,  # an error that is logged must not tell private keys
             pool_size=self._settings.database_pool_size,
@@ -148,7 +150,25 @@ class Store:
         finally:
             await session.close()
 
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        """Open a connection for the pool, in whose hands it is once `_open` has succeeded."""
+        connection = await connect(self._settings)
+        self._opening[asyncio.current_task()] = connection
+        return connection
+
     async def _open(self, engine: AsyncEngine, isolation_level: IsolationLevel) -> Session:
+        try:
+            return await self._check_out(engine, isolation_level)
+        except BaseException:
+            stray = self._opening.get(asyncio.current_task())
+            if stray is not None:  # the pool drops it without a word when its set-up is cut short
+                cut(stray)
+                await stray.close()
+            raise
+        finally:
+            self._opening.pop(asyncio.current_task(), None)
+
+    async def _check_out(self, engine: AsyncEngine, isolation_level: IsolationLevel) -> Session:
         settings = self._settings
         with translated():
             async with asyncio.timeout(2 * settings.database_connect_timeout_s):
