@@ -47,7 +47,7 @@ EVERY_KIND_OF_VALUE = rows(
         {"name": "r", "paths": ["/a b", "~/x\\d"], "regex_priority": -(2**63), "tags": []},
         {"name": "s", "headers": {"x-b": ["\u2028", "'"]}, "methods": None},
     ],
-    consumers=[{"username": "bob", "keyauth_credentials": [{"key": "k", "ttl": 1000}]}],
+    consumers=[{"username": "bob", "keyauth_credentials": [{"key": "k", "ttl": 1_000_000}]}],
 )
 
 
