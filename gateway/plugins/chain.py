@@ -26,15 +26,12 @@ class Scope(NamedTuple):
     consumer_id: UUID | None = None
 
 
-AnyPlugin: TypeAlias = Plugin
-
-
 class RunningPlugin:
     """An object of a plugin, with its phases ready to be called; None for those it has not."""
 
     __slots__ = ("access", "body_filter", "header_filter", "log", "plugin", "scope")
 
-    def __init__(self, plugin: AnyPlugin) -> None:
+    def __init__(self, plugin: Plugin) -> None:
         self.plugin = plugin
         use = plugin.use
         self.scope = Scope(use.route_id, use.service_id, use.consumer_id)

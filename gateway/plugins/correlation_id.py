@@ -16,8 +16,8 @@ from gateway.entities.errors import violation
 from gateway.entities.rules import OneOf, Satisfies
 from gateway.entities.types import HeaderName, Text
 from gateway.plugins.contract import NodeServices, Plugin, Use
-from gateway.plugins.lines import LineError
-from gateway.plugins.request import Request, checked_name
+from gateway.plugins.lines import LineError, checked_name
+from gateway.plugins.request import Request
 from gateway.plugins.response import Response
 
 CORRELATION_ID = "correlation_id"

@@ -12,8 +12,53 @@ _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 
+_FRAMING = frozenset(
+    {
+        *("connection", "content-length", "expect", "keep-alive", "proxy-connection", "te"),
+        *("trailer", "transfer-encoding", "upgrade"),
+    }
+)
+"""Headers that say how a message is framed, which is the proxy's business alone."""
+
+
 class LineError(ValueError):
     """A name or value that cannot stand in a header."""
+
+
+class HeaderLines:
+    """The header lines of a message, each led by CRLF, as plugins edit them."""
+
+    __slots__ = ("lines",)
+
+    lines: bytes
+
+    def header(self, name: str) -> str | None:
+        """Return the first value of a header."""
+        values = values_of(self.lines, name)
+        return values[0] if values else None
+
+    def headers(self, name: str) -> list[str]:
+        """Return all values of a header."""
+        return values_of(self.lines, name)
+
+    def set_header(self, name: str, value: str) -> None:
+        """Give a header this value and no other. Raises LineError for one that cannot be set."""
+        self.lines = without(self.lines, name) + line(checked_name(name), value)
+
+    def add_header(self, name: str, value: str) -> None:
+        """Add a value to those that a header has. Raises LineError for one that cannot be set."""
+        self.lines += line(checked_name(name), value)
+
+    def remove_header(self, name: str) -> None:
+        """Take a header out."""
+        self.lines = without(self.lines, name)
+
+
+def checked_name(name: str) -> str:
+    """Return the name of a header that may be set. Raises LineError."""
+    if name.lower() in _FRAMING:
+        raise LineError(f"{name} is written by the proxy only")
+    return name
 
 
 def values_of(lines: bytes, name: str) -> list[str]:

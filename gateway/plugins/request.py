@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
 from gateway.plugins.identity import Consumer, Credential, Directory
-from gateway.plugins.lines import LineError, line, removal, values_of, without
+from gateway.plugins.lines import HeaderLines, line, removal, values_of
 
 if TYPE_CHECKING:
     from gateway.plugins.reply import Reply
@@ -22,14 +22,6 @@ MOST_ARGUMENTS = 1000
 
 MOST_MEMORIES = 8
 """Conclusions that are kept with the header lines of a connection."""
-
-_FRAMING = frozenset(
-    {
-        *("connection", "content-length", "expect", "keep-alive", "proxy-connection", "te"),
-        *("trailer", "transfer-encoding", "upgrade"),
-    }
-)
-"""Headers that say how a message is framed, which is the proxy's business alone."""
 
 _OF_IDENTITY = removal(
     (
@@ -155,14 +147,14 @@ class Asked(Protocol):
         ...
 
 
-class Upstream:
+class Upstream(HeaderLines):
     """What the service is sent; None means: what the client sent.
 
     ``lines`` are the header lines that pass on, each led by CRLF. ``path`` and ``query`` (with its
     ``?``) are raw, ``host`` is the Host header.
     """
 
-    __slots__ = ("body", "host", "lines", "method", "path", "query")
+    __slots__ = ("body", "host", "method", "path", "query")
 
     def __init__(self, lines: bytes) -> None:
         self.lines = lines
@@ -172,32 +164,12 @@ class Upstream:
         self.host: bytes | None = None
         self.body: bytes | None = None
 
-    def headers(self, name: str) -> list[str]:
-        """Return the values of a header."""
-        return values_of(self.lines, name)
-
     def set_header(self, name: str, value: str) -> None:
         """Give a header this value and no other. Raises LineError for one that cannot be set."""
-        added = line(checked_name(name), value)
         if name.lower() == "host":
-            self.host = added[len("\r\nHost: ") :]
+            self.host = line(name, value)[len("\r\nHost: ") :]
         else:
-            self.lines = without(self.lines, name) + added
-
-    def add_header(self, name: str, value: str) -> None:
-        """Add a value to those that a header has. Raises LineError for one that cannot be set."""
-        self.lines += line(checked_name(name), value)
-
-    def remove_header(self, name: str) -> None:
-        """Take a header out."""
-        self.lines = without(self.lines, name)
-
-
-def checked_name(name: str) -> str:
-    """Return the name of a header that may be set. Raises LineError."""
-    if name.lower() in _FRAMING:
-        raise LineError(f"{name} is written by the proxy only")
-    return name
+            super().set_header(name, value)
 
 
 class Request:

@@ -8,8 +8,7 @@ from typing import Annotated
 from gateway.entities.errors import violation
 from gateway.entities.rules import Matches, Satisfies
 from gateway.entities.types import Text
-from gateway.plugins.lines import LineError, line
-from gateway.plugins.request import checked_name
+from gateway.plugins.lines import LineError, checked_name, line
 
 _OF_FORWARDING = re.compile(r"(?i)via|x-real-ip|x-forwarded-(?:for|proto|host|port|path|prefix)")
 
