@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from typing import Literal
 from uuid import UUID
 
 import structlog
@@ -75,10 +76,10 @@ class SnapshotApplier:
             builder.settle(upstream_id)
             await slices.pause()
         self.current = builder.finish(load.mark)
-        _set_up(builder.plugins.made)
+        _each(builder.plugins.made, "set_up")
         self._use(self.current)
         all_before = before.plugins.uses.values() if load.kind == "full" else ()
-        _clean_up([*builder.plugins.dropped, *all_before])
+        _each([*builder.plugins.dropped, *all_before], "clean_up")
         self._heap.note_apply()
         self._name_bad_rows(before)
         if load.kind == "full":
@@ -109,17 +110,10 @@ def _rows_per_piece(table: str) -> int:
     return _CERTIFICATES_PER_PIECE if table == "certificates" else _ROWS_PER_PIECE
 
 
-def _set_up(uses: Iterable[RunningPlugin]) -> None:
+def _each(uses: Iterable[RunningPlugin], step: Literal["set_up", "clean_up"]) -> None:
+    """Let plugins begin or cease to be used."""
     for use in uses:
         try:
-            use.plugin.set_up()
+            getattr(use.plugin, step)()
         except Exception:
-            log.exception("a plugin failed in set_up", plugin=use.plugin.name)
-
-
-def _clean_up(uses: Iterable[RunningPlugin]) -> None:
-    for use in uses:
-        try:
-            use.plugin.clean_up()
-        except Exception:
-            log.exception("a plugin failed in clean_up", plugin=use.plugin.name)
+            log.exception("a plugin failed", phase=step, plugin=use.plugin.name)
