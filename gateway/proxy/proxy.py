@@ -67,6 +67,7 @@ class ProxyCounts:
 class Proxy:
     """The data plane of one node. ``table`` is replaced, in one assignment, at each apply.
 
+    ``keeps_heads``: the heads of responses are kept, for those who log.
     ``sync_now`` brings the snapshot up to date, ``stale_s`` tells for how long it may not be.
     Raises SettingError for files of certificates that are of no use.
     """
@@ -112,6 +113,7 @@ class Proxy:
         self._sightings = Sightings()
         self.access_log = AccessLog.of(settings)
         self.table = self._table_of(Snapshot.empty())
+        self.keeps_heads = self.access_log is not None
         self.tls = self._make_tls_termination()
         self.freshness = Freshness(settings, traffic, self._version, sync_now, stale_s)
         self._name_lines()
@@ -166,6 +168,7 @@ class Proxy:
     def use(self, snapshot: Snapshot) -> None:
         """Serve from ``snapshot`` from the next request on."""
         outdated, self.table = self.table, self._table_of(snapshot)
+        self.keeps_heads = self.access_log is not None or self.table.logs
         self.destinations.use(snapshot)
         outdated.snapshot = Snapshot.empty()  # nobody looks anything up there any more
         self.freshness.note_apply()
@@ -182,11 +185,6 @@ class Proxy:
             heap=self._heap,
             sightings=self._sightings,
         )
-
-    @property
-    def keeps_heads(self) -> bool:
-        """Whether the heads of responses are kept for those who log."""
-        return self.access_log is not None or self.table.logs
 
     def _version(self) -> int:
         mark = self.table.snapshot.mark
