@@ -100,9 +100,7 @@ class FileLog(Plugin):
             description="Whether it is opened anew each time there is something to write, so that "
             "it can be renamed or removed.",
         )
-        custom_fields_by_lua: NoLuaFields | None = Field(
-            default=None, description="Code that would make further fields; it is refused."
-        )
+        custom_fields_by_lua: NoLuaFields = None
 
     config: Config
     shared: LogFiles

@@ -99,9 +99,7 @@ class HttpLog(Plugin):
             Secret(),
         ] = Field(default=None, description="Further headers.")
         queue: Terms = Field(default_factory=Terms, description="How log objects are queued.")
-        custom_fields_by_lua: NoLuaFields | None = Field(
-            default=None, description="Code that would make further fields; it is refused."
-        )
+        custom_fields_by_lua: NoLuaFields = None
 
         @model_validator(mode="before")
         @classmethod

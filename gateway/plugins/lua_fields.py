@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from pydantic import Field
+
 from gateway.entities.errors import violation
 from gateway.entities.rules import Satisfies
 from gateway.entities.types import Text
@@ -15,4 +17,7 @@ def _without_code(fields: dict[str, str]) -> dict[str, str]:
     return fields
 
 
-NoLuaFields = Annotated[dict[Text, Text], Satisfies(_without_code)]
+NoLuaFields = Annotated[
+    Annotated[dict[Text, Text], Satisfies(_without_code)] | None,
+    Field(description="Code that would make further fields; it is refused."),
+]

@@ -49,9 +49,7 @@ class TcpLog(Plugin):
         tls_sni: ServerName | None = Field(
             default=None, description="The server name in TLS; null: the host."
         )
-        custom_fields_by_lua: NoLuaFields | None = Field(
-            default=None, description="Code that would make further fields; it is refused."
-        )
+        custom_fields_by_lua: NoLuaFields = None
 
     config: Config
     shared: TcpLogs
