@@ -188,7 +188,6 @@ class Request:
         "consumer",
         "credential",
         "directory",
-        "is_anonymous",
     )
 
     def __init__(self, asked: Asked, directory: Directory) -> None:
@@ -196,7 +195,6 @@ class Request:
         self.directory = directory
         self.consumer: Consumer | None = None
         self.credential: Credential | None = None
-        self.is_anonymous = False
         self._upstream: Upstream | None = None
         self._context: dict[str, Any] | None = None
         self._has_read_body = False
@@ -341,7 +339,6 @@ class Request:
         """
         self.consumer = consumer
         self.credential = credential
-        self.is_anonymous = False
         if lines is None:
             self._tell(consumer.lines + credential.line)
         elif self._upstream is None:
@@ -353,7 +350,6 @@ class Request:
         """Let nobody in particular in, as this consumer."""
         self.consumer = consumer
         self.credential = None
-        self.is_anonymous = True
         self._tell(consumer.lines + _ANONYMOUS)
 
     def _tell(self, identity: bytes) -> None:
