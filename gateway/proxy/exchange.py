@@ -668,18 +668,17 @@ class Exchange(ExchangeHeads):
         if self._body is not None or self._backlog is not None:
             self._free_bodies()
         self._count(ended_at or perf_counter())
-        log = self._proxy.access_log
-        if log is not None:
-            log.note(self._record())
-        if self._run is not None:
-            self._end_run(self._run)
+        log, run = self._proxy.access_log, self._run
+        if log is not None or (run is not None and run.logs):
+            record = self._record()
+            if log is not None:
+                log.note(record)
+            if run is not None:
+                run.log(record)
+        if run is not None:
+            run.stop()
+            self._run = None  # they know each other: the garbage collector is to find nothing
         self._downstream.end_exchange()
-
-    def _end_run(self, run: PluginRun) -> None:
-        run.stop()
-        if run.logs:
-            run.log(self._record())
-        self._run = None  # they know each other: the garbage collector is to find nothing
 
     def _free_bodies(self) -> None:
         if self._body is not None:
