@@ -84,6 +84,9 @@ class PasswordChecks:
 
     async def check(self, attempt: Attempt, client: str) -> bool:
         """Return whether a password is right, once it was tried. Raises TooManyError."""
+        known = self.outcome(attempt)  # a try that was under way may have ended since it was asked
+        if known is not None:
+            return known
         under_way = self._under_way.get(attempt.digest)
         if under_way is None:
             under_way = self._begin(attempt, client)
