@@ -58,6 +58,10 @@ class Session:
                 return
         except (SQLAlchemyError, psycopg.Error, TimeoutError) as error:
             _log.debug("dropping a connection that cannot roll back", error=str(error))
+        await self.drop()
+
+    async def drop(self) -> None:
+        """Close the connection instead of giving it back."""
         await self._connection.invalidate()
 
     async def close(self) -> None:

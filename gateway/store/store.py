@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -39,6 +39,10 @@ __all__ = [
 ]
 
 
+RETURN_S = 1.0
+"""How long a stop waits for connections that are in use."""
+
+
 class Store:
     """The database behind a small pool of connections."""
 
@@ -48,6 +52,8 @@ class Store:
         self._opening: dict[asyncio.Task[Any] | None, psycopg.AsyncConnection[Any]] = {}
         self._housekeeping = Housekeeping(self._session, settings)
         self._tidying: asyncio.Task[None] | None = None
+        self._users = 0  # who has a session, or is getting one
+        self._nobody_uses_it = asyncio.Event()
 
     async def start(self) -> None:
         """Make the pool; connections are opened when they are needed, so nothing is asked yet.
@@ -67,13 +73,21 @@ class Store:
         self._tidying = asyncio.create_task(self._housekeeping.run(), name="housekeeping")
 
     async def stop(self) -> None:
-        """Close all connections."""
+        """Close all connections, once those in use are given back; that is not waited for long.
+
+        Work beside the requests may have one, as to note that a token was used.
+        """
         tidying, self._tidying = self._tidying, None
         if tidying is not None:
             tidying.cancel()
             await asyncio.wait({tidying})
         engine, self._engine = self._engine, None
         if engine is not None:
+            if self._users:
+                self._nobody_uses_it.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(RETURN_S):
+                        await self._nobody_uses_it.wait()
             await engine.dispose()
 
     @asynccontextmanager
@@ -139,16 +153,25 @@ class Store:
 
     @asynccontextmanager
     async def _session(self, isolation_level: IsolationLevel) -> AsyncIterator[Session]:
-        if self._engine is None:
+        engine = self._engine
+        if engine is None:
             raise StoreUnavailable("the store is not started")
-        session = await self._open(self._engine, isolation_level)
+        self._users += 1
         try:
-            yield session
-        except BaseException:
-            await session.abandon()
-            raise
+            session = await self._open(engine, isolation_level)
+            try:
+                yield session
+            except BaseException:
+                await session.abandon()
+                raise
+            finally:
+                if self._engine is not engine:  # nobody would close it in a pool that is no more
+                    await session.drop()
+                await session.close()
         finally:
-            await session.close()
+            self._users -= 1
+            if not self._users:
+                self._nobody_uses_it.set()
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
         """Open a connection for the pool, in whose hands it is once `_open` has succeeded."""

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from gateway.entities import Row
 from gateway.lab.fault_proxy import FaultProxy
 from gateway.settings import NodeSettings
+from gateway.store import store as store_module
 from gateway.store.embedded import EmbeddedPostgres
 from gateway.store.errors import (
     ForeignKeyMissing,
@@ -471,3 +472,53 @@ async def attempt_read(store: Store) -> None:
 async def attempt_write(store: Store) -> None:
     async with store.write() as tx:
         await tx.insert("services", service())
+
+
+# -- stopping
+
+
+class User:
+    """Somebody who has a connection of a store, until told to go."""
+
+    def __init__(self, store: Store) -> None:
+        self.has_it, self.may_go = asyncio.Event(), asyncio.Event()
+        self.task = asyncio.create_task(self._use(store))
+
+    async def _use(self, store: Store) -> None:
+        async with store.read() as transaction:
+            await transaction.page("services", size=1)
+            self.has_it.set()
+            await self.may_go.wait()
+
+
+async def test_a_stop_waits_for_who_has_a_connection(settings: NodeSettings) -> None:
+    store = Store(settings)
+    await store.start()
+    user = User(store)
+    await user.has_it.wait()
+    stopping = asyncio.create_task(store.stop())
+    done, _ = await asyncio.wait({stopping}, timeout=0.05)
+    assert not done
+    user.may_go.set()
+    await stopping
+    assert user.task.done()
+
+
+async def test_a_stop_does_not_wait_for_ever_and_leaves_no_connection(
+    settings: NodeSettings, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "RETURN_S", 0.01)
+    store = Store(settings)
+    await store.start()
+    user = User(store)
+    await user.has_it.wait()
+    await store.stop()
+    user.may_go.set()
+    await user.task
+    with psycopg.connect(database_url) as connection:
+        others = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+            "AND backend_type = 'client backend'"
+        ).fetchone()
+    assert others == (0,)
