@@ -13,7 +13,7 @@ import contextlib
 import gc
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from datetime import UTC, datetime
 from socket import socket
 from ssl import SSLContext
@@ -21,6 +21,7 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
+from prometheus_client.core import Metric
 from starlette.applications import Starlette
 
 from gateway.access_log import WriterCounts
@@ -28,6 +29,7 @@ from gateway.admin.access.rules import exposed_hosts
 from gateway.admin.app import create_app as create_admin_app
 from gateway.admin.tls import admin_tls_context
 from gateway.app_connection import AppLimits
+from gateway.commands import Commands
 from gateway.heartbeat import Pulse, Registry
 from gateway.hybrid.certificates import PairError
 from gateway.hybrid.control_plane import ControlPlane
@@ -124,9 +126,12 @@ class Node:
             sync_now=self._sync_now,
             stale_s=self.sync.stale_s,
         )
-        self.plugins = PluginHost(settings)
+        self.commands = Commands()
+        self.plugins = PluginHost(settings, self.commands)
         self._stall_monitor = StallMonitor(settings.loop_stall_s)
-        self.applier = SnapshotApplier(self.proxy.use, settings.router_flavor, self.plugins.make)
+        self.applier = SnapshotApplier(
+            self.proxy.use, settings.router_flavor, self.plugins.make, self.commands
+        )
         self.store = Store(settings)
         self._admin_tokens = AdminTokens(self.store)
         strategy = create_strategy(settings)
@@ -269,6 +274,10 @@ class Node:
     def spooled_bytes(self) -> int:
         """Bytes of bodies that are on disk at the moment."""
         return self.proxy.spool_room.used_bytes
+
+    def plugin_metrics(self) -> Iterable[Metric]:
+        """Return what plugins measure, at this moment."""
+        return self.plugins.metrics()
 
     def bad_entities(self) -> list[BadEntity]:
         """Return the rows that the current snapshot leaves out."""

@@ -29,6 +29,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from gateway.commands import Commands
 from gateway.entities import ENTITIES, Row
 from gateway.metrics.traffic import TrafficMetrics
 from gateway.plugins.contract import Plugin
@@ -152,8 +153,11 @@ class Serving:
         traffic = TrafficMetrics()
         loop = asyncio.get_running_loop()
         self.proxy = Proxy(self.settings, loop, traffic, sync_now=_sync_now, stale_s=lambda: 0.0)
-        self.plugins = PluginHost(self.settings, self._kinds)
-        self._applier = SnapshotApplier(self.proxy.use, make_plugin=self.plugins.make)
+        self.commands = Commands()
+        self.plugins = PluginHost(self.settings, self.commands, self._kinds)
+        self._applier = SnapshotApplier(
+            self.proxy.use, make_plugin=self.plugins.make, commands=self.commands
+        )
         for stop in (self.plugins.stop, self._applier.stop, self.proxy.stop):  # last one first
             self._stack.push_async_callback(stop)
         await self.apply()
@@ -178,6 +182,14 @@ class Serving:
     async def ask(self, method: str, path: str, **further: Any) -> httpx.Response:
         """Send a request to the gateway; ``further`` is what httpx takes."""
         return await self._client.request(method, path, **further)
+
+    def measured(self, name: str, **labels: str) -> float:
+        """Return what a plugin's metric says, named without a prefix, in the one such series."""
+        samples = [sample for family in self.plugins.metrics() for sample in family.samples]
+        (value,) = [
+            s.value for s in samples if s.name == name and labels.items() <= s.labels.items()
+        ]
+        return value
 
     # -- steps
 

@@ -40,6 +40,7 @@ from gateway.status.facts import NodeFacts
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _ITEMS_PER_SLICE = 20
+_SAMPLES_PER_SLICE = 200
 
 
 class Exposition:
@@ -70,11 +71,25 @@ class Exposition:
         self._traffic.forget_all_but(self._route_exists)
         for make_family, items in self._sliced_families():
             first = True
-            for some in _slices(items):
+            for some in _slices(items, _ITEMS_PER_SLICE):
                 await asyncio.sleep(0)
                 text = _text(make_family(some))
                 yield text if first else _without_comments(text)
                 first = False
+        for family in self._node.plugin_metrics():
+            async for piece in self._of_plugins(family):
+                yield piece
+
+    async def _of_plugins(self, family: Metric) -> AsyncIterator[bytes]:
+        """Yield a family of plugins, however many series it has."""
+        first = True
+        for samples in _slices(family.samples, _SAMPLES_PER_SLICE):
+            some = Metric(self._prefix + family.name, family.documentation, family.type)
+            some.samples = [s._replace(name=self._prefix + s.name) for s in samples]
+            text = _text(some)
+            yield text if first else _without_comments(text)
+            first = False
+            await asyncio.sleep(0)
 
     def _sliced_families(self) -> Iterator[tuple[Callable[[Any], Metric], Iterable[Any]]]:
         """Yield what makes a family, and what it makes it of, slice by slice."""
@@ -399,13 +414,13 @@ def _without_comments(text: bytes) -> bytes:
     return b"".join(line for line in text.splitlines(keepends=True) if not line.startswith(b"#"))
 
 
-def _slices(items: Iterable[Any]) -> Iterator[list[Any]]:
+def _slices(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
     """Yield the items in slices; one empty slice when there are none, for HELP and TYPE."""
     left = iter(items)
     while True:
-        taken = list(islice(left, _ITEMS_PER_SLICE))
+        taken = list(islice(left, size))
         yield taken
-        if len(taken) < _ITEMS_PER_SLICE:
+        if len(taken) < size:
             return
 
 

@@ -36,18 +36,33 @@ order; each may be left out:
 All but ``access`` are plain functions, and none may take long: while one runs, nothing else does.
 ``set_up()`` and ``clean_up()`` frame the time in which the object is in use. What is to outlive it,
 counters or a queue, belongs into what ``share(node)`` returns once per node: it is ``self.shared``.
+If that is `Measured`, the node's metrics tell what it counts.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, Literal, TypeGuard, Union, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    TypeGuard,
+    Union,
+    get_args,
+    get_origin,
+    runtime_checkable,
+)
 from uuid import UUID
 
+from prometheus_client.core import Metric
+
+from gateway.commands import Handler
 from gateway.entities.entity import Record
 from gateway.entities.types import PROTOCOLS
 from gateway.settings import NodeSettings
@@ -77,6 +92,21 @@ class NodeServices:
     settings: NodeSettings
     begin: Callable[[str, Coroutine[Any, Any, None]], None]
     """Runs a named coroutine in the background; it is cancelled when the node stops."""
+    on_command: Callable[[str, Handler], None]
+    """Lets somebody carry out the commands of a name, which the Admin API gives to all nodes."""
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """What has something to tell in the metrics of its node."""
+
+    def metrics(self) -> Iterable[Metric]:
+        """Return families of metrics, for one scrape; quickly, as nothing else runs meanwhile.
+
+        The node puts its prefix before the names, which should begin with the plugin's. Plugins may
+        add to the same family, if its type is the same.
+        """
+        ...
 
 
 class Plugin:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any
 
 import structlog
+from prometheus_client.core import Metric
 from pydantic import ValidationError
 
+from gateway.commands import Commands
 from gateway.entities.errors import SchemaViolationError, error_tree
 from gateway.plugins import registry
 from gateway.plugins.chain import RunningPlugin
-from gateway.plugins.contract import NodeServices, Plugin, Use
+from gateway.plugins.contract import Measured, NodeServices, Plugin, Use
 from gateway.settings import NodeSettings
 
 _log = structlog.get_logger(__name__)
@@ -25,10 +27,13 @@ class PluginHost:
     """The plugins of one node; ``present`` are those that there are, by name."""
 
     def __init__(
-        self, settings: NodeSettings, present: Mapping[str, type[Plugin]] | None = None
+        self,
+        settings: NodeSettings,
+        commands: Commands,
+        present: Mapping[str, type[Plugin]] | None = None,
     ) -> None:
         self._present = registry.present() if present is None else present
-        self._services = NodeServices(settings, self._begin)
+        self._services = NodeServices(settings, self._begin, commands.handle)
         self._shared: dict[str, Any] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -50,6 +55,18 @@ class PluginHost:
             self._shared[kind.name] = kind.share(self._services)
         return self._shared[kind.name]
 
+    def metrics(self) -> Iterable[Metric]:
+        """Return what the plugins tell, each family once; one that fails to tell is logged."""
+        families: dict[str, Metric] = {}
+        for name, shared in self._shared.items():
+            if isinstance(shared, Measured):
+                try:
+                    for family in list(shared.metrics()):
+                        _add(families, family)
+                except Exception:
+                    _log.exception("a plugin cannot tell its metrics", plugin=name)
+        return families.values()
+
     def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Run work of a plugin in the background until it ends, or the node does."""
         task = asyncio.create_task(work, name=f"plugin-{name}")
@@ -67,3 +84,13 @@ class PluginHost:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_STOP_S)
+
+
+def _add(families: dict[str, Metric], family: Metric) -> None:
+    """Add to the family of that name. Raises ValueError if that is of another type."""
+    known = families.get(family.name)
+    if known is None:
+        known = families[family.name] = Metric(family.name, family.documentation, family.type)
+    if known.type != family.type:
+        raise ValueError(f"{family.name} is a {known.type} elsewhere, not a {family.type}")
+    known.samples.extend(family.samples)

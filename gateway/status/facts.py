@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +12,8 @@ from uuid import UUID
 from gateway.settings import NodeSettings
 
 if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
     from gateway.access_log import WriterCounts
     from gateway.store.source import VersionMark
     from gateway.sync.status import SyncStatus
@@ -125,6 +127,10 @@ class NodeFacts(Protocol):
 
     def connections(self) -> ConnectionCounts:
         """Return the counts at this moment."""
+        ...
+
+    def plugin_metrics(self) -> Iterable[Metric]:
+        """Return what plugins measure, at this moment, under names without a prefix."""
         ...
 
     def bad_entities(self) -> list[BadEntity]:

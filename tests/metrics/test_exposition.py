@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.access_log import WriterCounts
@@ -245,6 +246,15 @@ async def test_failures_of_plugins_and_stalls_are_told(scraped: Scraped):
     scraped.node.loop_stalls["other"] = 1
     assert await scraped.value("gateway_plugin_failures_total", plugin="acl") == 2
     assert await scraped.value("gateway_loop_stalls_total", cause="other") == 1
+
+
+async def test_what_plugins_measure_is_told_under_the_nodes_prefix(scraped: Scraped):
+    hits = CounterMetricFamily("cache_hits", "Hits.", labels=["key"])
+    for number in range(500):  # more than are rendered at once
+        hits.add_metric([str(number)], number)
+    scraped.node.of_plugins = [hits, GaugeMetricFamily("cache_entries", "Entries.", value=7)]
+    assert await scraped.value("gateway_cache_hits_total", key="499") == 499
+    assert await scraped.value("gateway_cache_entries") == 7
 
 
 async def test_what_bodies_take_of_the_disk_is_told(scraped: Scraped):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+
+from prometheus_client.core import Metric
 
 from gateway.access_log import WriterCounts
 from gateway.settings import NodeSettings
@@ -47,11 +50,15 @@ class SomeNode:
     spooled_bytes: int = 0
     plugin_failures: dict[str, int] = field(default_factory=dict)
     loop_stalls: dict[str, int] = field(default_factory=dict)
+    of_plugins: list[Metric] = field(default_factory=list)
 
     def connections(self) -> ConnectionCounts:
         return ConnectionCounts(
             accepted=10, handled=9, active=6, reading=1, writing=2, waiting=3, total_requests=100
         )
+
+    def plugin_metrics(self) -> Iterable[Metric]:
+        return self.of_plugins
 
     def bad_entities(self) -> list[BadEntity]:
         return self.bad
