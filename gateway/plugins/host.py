@@ -63,7 +63,7 @@ class PluginHost:
                 try:
                     for family in list(shared.metrics()):
                         _add(families, family)
-                except Exception:
+                except Exception:  # noqa: BLE001 - a plugin's, whatever it is
                     _log.exception("a plugin cannot tell its metrics", plugin=name)
         return families.values()
 
