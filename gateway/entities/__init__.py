@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.entities.ca_certificate import CA_CERTIFICATES
 from gateway.entities.certificate import CERTIFICATES
+from gateway.entities.command import COMMANDS
 from gateway.entities.consumer import CONSUMERS
 from gateway.entities.credentials import CREDENTIALS
 from gateway.entities.entity import ForeignKey, Given, Operation, Reference
@@ -18,6 +19,7 @@ from gateway.entities.upstream import UPSTREAMS
 
 __all__ = [
     "ENTITIES",
+    "VERSIONED",
     "EntityField",
     "EntityType",
     "FieldKind",
@@ -45,3 +47,6 @@ ENTITIES: dict[str, EntityType] = {
     )
 }
 """Every kind of entity by table name, parents before their children."""
+
+VERSIONED: dict[str, EntityType] = {**ENTITIES, COMMANDS.table: COMMANDS}
+"""All that versions consist of: what users configure, and the commands they give."""

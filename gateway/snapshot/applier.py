@@ -13,6 +13,7 @@ from uuid import UUID
 
 import structlog
 
+from gateway.commands import Commands
 from gateway.plugins.chain import RunningPlugin
 from gateway.settings import RouterFlavor
 from gateway.snapshot.builder import Row, SnapshotBuilder, chunks, no_plugin
@@ -34,7 +35,7 @@ class SnapshotApplier:
     """Keeps the current snapshot; ``use`` is called with each new one.
 
     ``flavor`` is whose order of routes counts in all of them. ``make_plugin`` makes plugins of
-    rows.
+    rows. ``commands`` are carried out once the snapshot that they come with is current.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class SnapshotApplier:
         use: Callable[[Snapshot], None],
         flavor: RouterFlavor = RouterFlavor.TRADITIONAL,
         make_plugin: Callable[[Row], RunningPlugin] = no_plugin,
+        commands: Commands | None = None,
     ) -> None:
         self.current = Snapshot.empty()
+        self._commands = commands or Commands()
         self._use = use
         self._flavor = flavor
         self._make_plugin = make_plugin
@@ -80,6 +83,7 @@ class SnapshotApplier:
         self._use(self.current)
         all_before = before.plugins.uses.values() if load.kind == "full" else ()
         _each([*builder.plugins.dropped, *all_before], "clean_up")
+        self._carry_out_commands(builder, is_all=load.kind == "full")
         self._heap.note_apply()
         self._name_bad_rows(before)
         if load.kind == "full":
@@ -90,6 +94,12 @@ class SnapshotApplier:
         for task in self._dismantling:
             task.cancel()
         await asyncio.gather(*self._dismantling, return_exceptions=True)
+
+    def _carry_out_commands(self, builder: SnapshotBuilder, *, is_all: bool) -> None:
+        if is_all:
+            self._commands.forget_all_but({command.id for command in builder.commands})
+        self._commands.forget(builder.withdrawn)
+        self._commands.carry_out(builder.commands)
 
     def _retire(self, snapshot: Snapshot) -> None:
         task = asyncio.create_task(dismantle(snapshot), name="dismantle-snapshot")

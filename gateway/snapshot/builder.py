@@ -13,6 +13,7 @@ from uuid import UUID
 
 from immutables import MapMutation
 
+from gateway.commands import Command
 from gateway.plugins.chain import RunningPlugin
 from gateway.routing import CompiledRule, compile_rule
 from gateway.settings import RouterFlavor
@@ -49,7 +50,7 @@ class SnapshotBuilder:
     """Takes batches, parents before children; `settle` and `finish` make the snapshot.
 
     ``flavor`` is whose order of routes counts; it has to be that of ``base``. ``make_plugin`` makes
-    plugins of rows.
+    plugins of rows. ``commands`` are those that came, ``withdrawn`` the ids of those that are gone.
     """
 
     def __init__(
@@ -71,6 +72,8 @@ class SnapshotBuilder:
         self._ca_certificates = base.ca_certificates.mutate()
         self._directory = DirectoryBuilder(base.directory)
         self.plugins = PluginsBuilder(base.plugins, make_plugin)
+        self.commands: list[Command] = []
+        self.withdrawn: list[UUID] = []
         self._bad = base.bad.mutate()
         # Upstream id → target id → what it has become, None for gone.
         self._target_changes: dict[UUID, dict[UUID, Target | None]] = {}
@@ -92,6 +95,8 @@ class SnapshotBuilder:
                 self._add_upstreams(batch)
             case "targets":
                 self._add_targets(batch)
+            case "commands":
+                self._add_commands(batch)
             case table:
                 self._take(batch, *self._others(table))
         for id_ in batch.deleted:
@@ -212,6 +217,13 @@ class SnapshotBuilder:
         if upstream_id is not None and target is not None:
             self._target_owners[id_] = upstream_id
             self._target_changes.setdefault(upstream_id, {})[id_] = target
+
+    def _add_commands(self, batch: Batch) -> None:
+        self.withdrawn += batch.deleted
+        for row in batch.rows:
+            command = self._compile("commands", row, Command.of)
+            if command is not None:
+                self.commands.append(command)
 
     def _others(self, table: str) -> tuple[Callable[[Row], None], Callable[[UUID], None]]:
         """Return who takes the rows of a table that is no business of the proxy's own."""

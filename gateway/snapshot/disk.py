@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 import structlog
 
-from gateway.entities import ENTITIES
+from gateway.entities import VERSIONED
 from gateway.settings import NodeSettings, Role
 from gateway.snapshot.disk_file import DiskCopyError, DiskFile, OutOfStepError
 from gateway.store.source import Batch, FullLoadReason, Load, VersionMark
@@ -138,7 +138,7 @@ class DiskCopy:
             yield Load("full", mark, mark.committed_at, read_at, batches, FullLoadReason.ASKED)
 
     async def _batches(self) -> AsyncGenerator[Batch]:
-        for table in ENTITIES:
+        for table in VERSIONED:
             rows, last = await self._answer(self._file.read, table, "")
             while rows:
                 yield Batch(table, rows, [])

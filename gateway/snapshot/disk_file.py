@@ -19,7 +19,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.entities import ENTITIES, Row
+from gateway.entities import VERSIONED, Row
 from gateway.snapshot.wire import (
     Plain,
     WireError,
@@ -35,7 +35,7 @@ from gateway.store.source import BATCH_ROWS, Batch, VersionMark
 FORMAT = 1
 """Of the file. Older ones are rewritten by the next full load, newer ones left alone."""
 
-SHAPE = {table: sorted(f.column for f in e.fields.values()) for table, e in ENTITIES.items()}
+SHAPE = {table: sorted(f.column for f in e.fields.values()) for table, e in VERSIONED.items()}
 """What this release knows. What another one knew can be served, but not be continued: changes since
 then do not tell what it left out."""
 

@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from gateway.entities import ENTITIES, EntityField, FieldKind, Row
+from gateway.entities import VERSIONED, EntityField, FieldKind, Row
 from gateway.store.source import Batch, VersionMark
 
 Plain = dict[str, Any]
@@ -88,7 +88,7 @@ def decode_batch(plain: Plain) -> Batch:
     """
     try:
         table, rows, deleted = plain["table"], plain["rows"], plain["deleted"]
-        if table not in ENTITIES:
+        if table not in VERSIONED:
             return Batch(str(table), [], [])
         return Batch(
             table, [decode_row(table, row) for row in rows], [UUID(id_) for id_ in deleted]
@@ -188,4 +188,4 @@ def _conversions(
 
 @cache
 def _codec(table: str) -> _Codec:
-    return _Codec(list(ENTITIES[table].fields.values()))
+    return _Codec(list(VERSIONED[table].fields.values()))

@@ -19,7 +19,7 @@ from gateway.settings import NodeSettings
 from gateway.store import nodes
 from gateway.store.errors import StoreError
 from gateway.store.session import IsolationLevel, Session
-from gateway.store.tables import ENTITY_TABLES
+from gateway.store.tables import VERSIONED_TABLES
 
 INTERVAL_S = 60.0
 BITE = 1000
@@ -113,7 +113,7 @@ class Housekeeping:
                 return
 
     async def _remove_expired(self) -> None:
-        for table in ENTITY_TABLES.values():
+        for table in VERSIONED_TABLES.values():
             if EXPIRY_COLUMN in table.c:
                 for _ in range(MOST_BITES):
                     if await self._remove_some_expired(table) < BITE:

@@ -19,11 +19,11 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from gateway.entities import ENTITIES, Row
+from gateway.entities import VERSIONED, Row
 from gateway.settings import NodeSettings
 from gateway.store.connection import DEADLINE_MARGIN_S, ask, connect, is_cut, is_pooled
 from gateway.store.errors import NO_VERSION, StoreUnavailable, translated
-from gateway.store.tables import ENTITY_TABLES
+from gateway.store.tables import VERSIONED_TABLES
 
 BATCH_ROWS = 100
 """Rows decoded in one go: a stop of the event loop of one to two milliseconds."""
@@ -175,7 +175,7 @@ class DatabaseSource:
         head: Row,
         reason: FullLoadReason | None,
     ) -> AsyncGenerator[Batch]:
-        for table in ENTITIES:
+        for table in VERSIONED:
             number = head["changes"].get(table, 0)
             if reason or since is None:
                 pages = self._pages(connection, _all_rows(table))
@@ -288,5 +288,5 @@ _CHANGED_ROWS = sql.SQL("""
 
 
 def _columns(table: str) -> sql.Composed:
-    columns = ENTITY_TABLES[table].columns
+    columns = VERSIONED_TABLES[table].columns
     return sql.SQL(", ").join(sql.Identifier(table, column.name) for column in columns)

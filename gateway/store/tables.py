@@ -32,7 +32,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
-from gateway.entities import ENTITIES, EntityField, EntityType, FieldKind
+from gateway.entities import ENTITIES, VERSIONED, EntityField, EntityType, FieldKind
 
 metadata = MetaData(
     naming_convention={
@@ -124,10 +124,13 @@ def _indexes(entity: EntityType) -> Iterator[SchemaItem]:
     yield Index(None, "tags", postgresql_using="gin")
 
 
-ENTITY_TABLES: dict[str, Table] = {
-    entity.table: _entity_table(entity) for entity in ENTITIES.values()
+VERSIONED_TABLES: dict[str, Table] = {
+    kind.table: _entity_table(kind) for kind in VERSIONED.values()
 }
-"""Tables of the entities by name, parents before their children."""
+"""Tables whose rows belong to versions by name, parents before their children."""
+
+ENTITY_TABLES: dict[str, Table] = {name: VERSIONED_TABLES[name] for name in ENTITIES}
+"""Those of them that users configure."""
 
 config_version = Table(
     "config_version",

@@ -35,7 +35,7 @@ from gateway.store.actor import Actor
 from gateway.store.errors import NO_VERSION, StoreError, StoreUnavailable
 from gateway.store.paging import Columns, Page, read_page
 from gateway.store.session import Session
-from gateway.store.tables import ENTITY_TABLES, config_version
+from gateway.store.tables import VERSIONED_TABLES, config_version
 
 _BEGIN = select(
     config_version.c.version, func.set_config("gateway.actor", bindparam("actor"), True)
@@ -87,7 +87,7 @@ class ReadTransaction:
         None stands for NULL, a tuple for any of its members, `Having` for a list with an element,
         `Containing` for JSON with a part.
         """
-        entities = ENTITY_TABLES[table]
+        entities = VERSIONED_TABLES[table]
         query = select(entities).where(*_conditions(entities, where)).limit(1)
         rows = await self._rows(query, entities, where)
         return rows[0] if rows else None
@@ -106,7 +106,7 @@ class ReadTransaction:
 
         ``where`` is as for `find`. Of large ones there are fewer on a page.
         """
-        entities = ENTITY_TABLES[table]
+        entities = VERSIONED_TABLES[table]
         query = select(entities).where(*_conditions(entities, where or {}))
         if tags_all:
             query = query.where(entities.c.tags.contains(list(tags_all)))
@@ -127,7 +127,7 @@ class ReadTransaction:
 
         ``where`` is as for `find`. Of large ones there are fewer on a page.
         """
-        entities = ENTITY_TABLES[table]
+        entities = VERSIONED_TABLES[table]
         query = select(entities).where(*_conditions(entities, where))
 
         def rest(found: Sequence[Row]) -> Select[Any]:
@@ -138,7 +138,7 @@ class ReadTransaction:
 
     async def all(self, table: str) -> list[Row]:
         """Return all entities of a kind: for a process whose event loop has nothing else to do."""
-        entities = ENTITY_TABLES[table]
+        entities = VERSIONED_TABLES[table]
         return await self._rows(select(entities).where(*_conditions(entities, {})), entities, {})
 
     async def _rows(self, statement: Executable, table: Table, row: Mapping[str, Any]) -> list[Row]:
@@ -176,7 +176,7 @@ class WriteTransaction(ReadTransaction):
 
         Raises PrimaryKeyConflict, UniqueConflict, ForeignKeyMissing, UnstorableValue.
         """
-        entities = ENTITY_TABLES[table]
+        entities = VERSIONED_TABLES[table]
         await self._purge(entities)
         statement = insert(entities).values(row).returning(entities)
         (stored,) = await self._rows(statement, entities, row)
@@ -188,7 +188,7 @@ class WriteTransaction(ReadTransaction):
 
         Raises UniqueConflict, ForeignKeyMissing, UnstorableValue.
         """
-        entities = ENTITY_TABLES[table]
+        entities = VERSIONED_TABLES[table]
         await self._purge(entities)
         known = values | await self._rest_of_uniques(entities, id, values)
         statement = update(entities).where(entities.c.id == id).values(values).returning(entities)
@@ -199,7 +199,7 @@ class WriteTransaction(ReadTransaction):
     async def insert_all(self, table: str, rows: Sequence[Row]) -> None:
         """Add entities that are known to be free of conflicts, in one statement."""
         if rows:
-            entities = ENTITY_TABLES[table]
+            entities = VERSIONED_TABLES[table]
             await self._session.execute(insert(entities).values(rows), entities, rows[0])
             self._has_changed = True
 
@@ -208,7 +208,7 @@ class WriteTransaction(ReadTransaction):
 
         Raises what `insert` raises, for the first entity that cannot be added.
         """
-        entities = ENTITY_TABLES[table]
+        entities = VERSIONED_TABLES[table]
         await self._purge(entities)
         if not await self._succeeds(_INSERT_MANY, entities, rows):
             for row in rows:
@@ -219,7 +219,7 @@ class WriteTransaction(ReadTransaction):
 
         Raises what `update` raises, for the first entity that cannot be changed.
         """
-        if not await self._succeeds(_UPDATE_MANY, ENTITY_TABLES[table], rows):
+        if not await self._succeeds(_UPDATE_MANY, VERSIONED_TABLES[table], rows):
             for row in rows:
                 await self.update(table, row["id"], row)
 
@@ -228,7 +228,7 @@ class WriteTransaction(ReadTransaction):
 
         For those that are changed or deleted in the same transaction.
         """
-        entities = ENTITY_TABLES[table]
+        entities = VERSIONED_TABLES[table]
         random_text = cast(func.gen_random_uuid(), Text)
         values = dict.fromkeys(_unique_texts(entities), random_text)
         statement = update(entities).where(entities.c.id.in_(ids)).values(values)
@@ -262,7 +262,7 @@ class WriteTransaction(ReadTransaction):
 
         Raises StillReferenced.
         """
-        entities = ENTITY_TABLES[table]
+        entities = VERSIONED_TABLES[table]
         statement = delete(entities).where(entities.c.id.in_(ids))
         result = await self._session.execute(statement, entities)
         was_there = result.rowcount > 0
