@@ -15,12 +15,12 @@ from gateway.admin.errors import invalid_offset, invalid_option, not_found
 from gateway.admin.query import next_link, page_size, parse_query
 from gateway.admin.resource import Paths, path_as_sent
 from gateway.admin.responses import JsonResponse, page_response
-from gateway.entities import ENTITIES
+from gateway.entities import VERSIONED
 from gateway.entities.types import parse_uuid
 from gateway.store.audit import AuditFilter, AuditLog
 from gateway.store.tables import admin_tokens
 
-KINDS = (*ENTITIES, admin_tokens.name)
+KINDS = (*VERSIONED, admin_tokens.name)
 OPERATIONS = ("create", "update", "delete")
 LONGEST_TEXT = 256
 
