@@ -12,17 +12,19 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Protocol
 from weakref import WeakValueDictionary
 
 import structlog
+from prometheus_client.core import Metric
 from pydantic import Field
 
 from gateway.entities.entity import Record
 from gateway.entities.rules import Between, MoreThan, OneOf
 from gateway.entities.types import Number, WholeNumber
 from gateway.plugins.contract import NodeServices
+from gateway.plugins.delivery_counts import NO_ROOM, STOPPED, UNDELIVERED, DeliveryCounts
 
 MOST_AT_ONCE = 100
 """Deliveries at the same time where their number is not limited."""
@@ -93,14 +95,16 @@ class DeliveryQueue:
     def __init__(
         self,
         node: NodeServices,
+        counts: DeliveryCounts,
         place: str,
         terms: Terms,
         new_sender: Callable[[], Sender],
+        *,
         idle_s: float,
     ) -> None:
-        self.delivered = 0
-        self.dropped = 0
         self._node = node
+        self._counts = counts
+        self._dropped = 0
         self._place = place
         self._terms = terms
         self._new_sender = new_sender
@@ -118,15 +122,16 @@ class DeliveryQueue:
 
     def put(self, entry: bytes) -> None:
         """Have an entry delivered, if need be in place of older ones."""
+        self._counts.taken += 1
         if len(entry) > self._limit_bytes:
-            self._drop(1, "an entry is larger than all that may wait")
+            self._drop(1, NO_ROOM, "an entry is larger than all that may wait")
             return
         entries = self._entries
         while entries and (
             len(entries) >= self._terms.max_entries or self._bytes + len(entry) > self._limit_bytes
         ):
             self._bytes -= len(entries.popleft())
-            self._drop(1, "they come faster than they can be delivered")
+            self._drop(1, NO_ROOM, "they come faster than they can be delivered")
         entries.append(entry)
         self._bytes += len(entry)
         self._wake()
@@ -197,7 +202,7 @@ class DeliveryQueue:
         try:
             while not await self._arrives(sender, batch):
                 if terms.max_retry_time == NO_RETRY or time.monotonic() + delay_s > give_up_at:
-                    self._drop(len(batch), self._problem)
+                    self._drop(len(batch), UNDELIVERED, self._problem)
                     return
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, terms.max_retry_delay)
@@ -216,7 +221,7 @@ class DeliveryQueue:
         if self._problem:
             self._problem = ""
             _log.info("log entries arrive again", place=self._place)
-        self.delivered += len(batch)
+        self._counts.sent += len(batch)
         return True
 
     async def _say_farewell(self, sender: Sender) -> None:
@@ -230,16 +235,17 @@ class DeliveryQueue:
                         break
         if self._entries:
             self._said_dropped_at = -_SILENCE_S
-            self._drop(len(self._entries), self._problem or "the node has stopped")
+            self._drop(len(self._entries), STOPPED, self._problem or "the node has stopped")
             self._entries.clear()
 
-    def _drop(self, number: int, reason: str) -> None:
-        self.dropped += number
+    def _drop(self, number: int, cause: str, reason: str) -> None:
+        self._counts.dropped[cause] += number
+        self._dropped += number
         now = time.monotonic()
         if now - self._said_dropped_at >= _SILENCE_S:
             self._said_dropped_at = now
             _log.warning(
-                "log entries are dropped", place=self._place, dropped=self.dropped, reason=reason
+                "log entries are dropped", place=self._place, dropped=self._dropped, reason=reason
             )
 
 
@@ -249,15 +255,29 @@ def _set(waiting: asyncio.Future[None]) -> None:
 
 
 class DeliveryQueues:
-    """The queues of a node; those with the same parameters are one."""
+    """The queues of one plugin on a node; those with the same parameters are one."""
 
-    def __init__(self, node: NodeServices) -> None:
-        self.node = node
+    def __init__(self, node: NodeServices, plugin: str) -> None:
+        self._node = node
+        self._counts = DeliveryCounts(plugin)
         self._known: WeakValueDictionary[str, DeliveryQueue] = WeakValueDictionary()
 
-    def queue(self, parameters: str, new_queue: Callable[[], DeliveryQueue]) -> DeliveryQueue:
+    def queue(
+        self,
+        parameters: str,
+        place: str,
+        terms: Terms,
+        new_sender: Callable[[], Sender],
+        idle_s: float,
+    ) -> DeliveryQueue:
         """Return the queue of these parameters, a new one if it is the first."""
         found = self._known.get(parameters)
         if found is None:
-            found = self._known[parameters] = new_queue()
+            place = f"{self._counts.plugin} {place}"
+            found = DeliveryQueue(self._node, self._counts, place, terms, new_sender, idle_s=idle_s)
+            self._known[parameters] = found
         return found
+
+    def metrics(self) -> Iterable[Metric]:
+        """Return what became of all entries."""
+        return self._counts.metrics()

@@ -7,17 +7,20 @@ loop. Plugins with the same path share a file, which is closed when nothing came
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Annotated
 from weakref import WeakValueDictionary
 
+from prometheus_client.core import Metric
 from pydantic import Field
 
 from gateway.access_log.record import Record as Told
-from gateway.access_log.writer import LineWriter
+from gateway.access_log.writer import LineWriter, WriterCounts
 from gateway.entities.entity import Record
 from gateway.entities.rules import Matches
 from gateway.entities.types import Text
 from gateway.plugins.contract import NodeServices, Plugin, Use
+from gateway.plugins.delivery_counts import NO_ROOM, DeliveryCounts
 from gateway.plugins.log_record import LogRecords
 from gateway.plugins.lua_fields import NoLuaFields
 from gateway.plugins.request import Request
@@ -31,15 +34,17 @@ _MODE = 0o644
 class LogFile:
     """A file, open while lines come."""
 
-    def __init__(self, path: str, node: NodeServices, *, reopens: bool) -> None:
+    def __init__(self, path: str, node: NodeServices, counts: LineCounts, *, reopens: bool) -> None:
         self._path = path
         self._node = node
+        self._counts = counts
         self._reopens = reopens
         self._writer: LineWriter | None = None
         self._is_in_use = False
 
     def put(self, line: bytes) -> None:
         """Have a line written, or count it as dropped."""
+        self._counts.taken += 1
         self._is_in_use = True
         writer = self._writer or self._begin()
         writer.put(line)
@@ -52,6 +57,7 @@ class LogFile:
             mode=_MODE,
             opens_each_time=self._reopens,
         )
+        self._counts.begin(writer.counts)
         writer.start()
         self._node.begin(f"file-log {self._path}", self._keep(writer))
         return writer
@@ -65,6 +71,35 @@ class LogFile:
         finally:
             self._writer = None
             await writer.stop()
+            self._counts.end(writer.counts)
+
+
+class LineCounts:
+    """What became of the lines, of files that are open and of those that were."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self._open: list[WriterCounts] = []
+        self._before = WriterCounts()
+
+    def begin(self, counts: WriterCounts) -> None:
+        """Mind the counts of a file that is written from now on."""
+        self._open.append(counts)
+
+    def end(self, counts: WriterCounts) -> None:
+        """Keep the counts of one that is no longer."""
+        self._open.remove(counts)
+        self._before.written += counts.written
+        self._before.dropped += counts.dropped
+
+    def total(self) -> DeliveryCounts:
+        """Return the sums."""
+        every = [self._before, *self._open]
+        total = DeliveryCounts(FileLog.name)
+        total.taken = self.taken
+        total.sent = sum(counts.written for counts in every)
+        total.dropped[NO_ROOM] = sum(counts.dropped for counts in every)
+        return total
 
 
 class LogFiles:
@@ -73,14 +108,20 @@ class LogFiles:
     def __init__(self, node: NodeServices) -> None:
         self.records = LogRecords(node.settings)
         self._node = node
+        self._counts = LineCounts()
         self._known: WeakValueDictionary[tuple[str, bool], LogFile] = WeakValueDictionary()
 
     def file(self, path: str, *, reopens: bool) -> LogFile:
         """Return the file of this path."""
         found = self._known.get((path, reopens))
         if found is None:
-            found = self._known[path, reopens] = LogFile(path, self._node, reopens=reopens)
+            found = LogFile(path, self._node, self._counts, reopens=reopens)
+            self._known[path, reopens] = found
         return found
+
+    def metrics(self) -> Iterable[Metric]:
+        """Return what became of all lines."""
+        return self._counts.total().metrics()
 
 
 class FileLog(Plugin):

@@ -117,7 +117,7 @@ class HttpLog(Plugin):
 
     def __init__(self, config: Config, use: Use, shared: HttpLogs) -> None:
         super().__init__(config, use, shared)
-        self._queue = shared.queue(config)
+        self._queue = shared.queue_for(config)
 
     @classmethod
     def share(cls, node: NodeServices) -> HttpLogs:
@@ -129,24 +129,21 @@ class HttpLog(Plugin):
         self._queue.put(self.shared.records.entry(request, record))
 
 
-class HttpLogs:
+class HttpLogs(DeliveryQueues):
     """The queues of a node."""
 
     def __init__(self, node: NodeServices) -> None:
+        super().__init__(node, HttpLog.name)
         self.records = LogRecords(node.settings)
-        self._queues = DeliveryQueues(node)
 
-    def queue(self, config: HttpLog.Config) -> DeliveryQueue:
+    def queue_for(self, config: HttpLog.Config) -> DeliveryQueue:
         """Return the queue for these parameters."""
-        return self._queues.queue(
+        return self.queue(
             config.model_dump_json(),
-            lambda: DeliveryQueue(
-                self._queues.node,
-                f"http-log {_without_secrets(config)}",
-                config.queue,
-                lambda: HttpSender(config),
-                config.keepalive / 1000,
-            ),
+            str(_without_secrets(config)),
+            config.queue,
+            lambda: HttpSender(config),
+            config.keepalive / 1000,
         )
 
 

@@ -56,7 +56,7 @@ class TcpLog(Plugin):
 
     def __init__(self, config: Config, use: Use, shared: TcpLogs) -> None:
         super().__init__(config, use, shared)
-        self._queue = shared.queue(config)
+        self._queue = shared.queue_for(config)
 
     @classmethod
     def share(cls, node: NodeServices) -> TcpLogs:
@@ -68,24 +68,21 @@ class TcpLog(Plugin):
         self._queue.put(self.shared.records.entry(request, record))
 
 
-class TcpLogs:
+class TcpLogs(DeliveryQueues):
     """The queues of a node."""
 
     def __init__(self, node: NodeServices) -> None:
+        super().__init__(node, TcpLog.name)
         self.records = LogRecords(node.settings)
-        self._queues = DeliveryQueues(node)
 
-    def queue(self, config: TcpLog.Config) -> DeliveryQueue:
+    def queue_for(self, config: TcpLog.Config) -> DeliveryQueue:
         """Return the queue for these parameters."""
-        return self._queues.queue(
+        return self.queue(
             config.model_dump_json(),
-            lambda: DeliveryQueue(
-                self._queues.node,
-                f"tcp-log {config.host}:{config.port}",
-                _TERMS,
-                lambda: TcpSender(config),
-                config.keepalive / 1000,
-            ),
+            f"{config.host}:{config.port}",
+            _TERMS,
+            lambda: TcpSender(config),
+            config.keepalive / 1000,
         )
 
 

@@ -84,6 +84,9 @@ async def test_an_unused_file_is_closed_and_opened_again(
         await eventually(lambda: not is_written(path))
         await gateway.ask("GET", "/b")
         await eventually(lambda: uris(path) == ["/b"])
+        await eventually(lambda: gateway.measured("delivery_sent_total", plugin="file-log") == 2)
+        assert gateway.measured("delivery_dropped_total", plugin="file-log") == 0
+        assert gateway.measured("delivery_waiting", plugin="file-log") == 0
 
 
 def is_written(path: Path) -> bool:

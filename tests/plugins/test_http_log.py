@@ -100,6 +100,7 @@ async def test_what_cannot_be_delivered_in_time_is_dropped_and_told():
         ):
             await gateway.ask("GET", "/")
             await eventually(lambda: "log entries are dropped" in [e["event"] for e in logs])
+            assert gateway.measured("delivery_dropped_total", reason="undelivered") == 1
     told = next(entry for entry in logs if entry["event"] == "log entries are dropped")
     assert (told["dropped"], told["reason"]) == (1, "the answer was 500")
 
@@ -137,9 +138,13 @@ async def test_a_slow_server_delays_nobody_and_the_oldest_are_dropped():
             await eventually(lambda: len(collector.posts) == 1)
             for number in range(1, 5):
                 await gateway.ask("GET", f"/{number}")
+            assert gateway.measured("delivery_waiting", plugin="http-log") == 3
             await eventually(lambda: "log entries are dropped" in [e["event"] for e in logs])
             collector.waits.set()
             await eventually(lambda: len(collector.posts) == 3)
+            await eventually(lambda: gateway.measured("delivery_waiting", plugin="http-log") == 0)
+            assert gateway.measured("delivery_sent_total", plugin="http-log") == 3
+            assert gateway.measured("delivery_dropped_total", reason="no_room") == 2
     told = [post.content["request"]["uri"] for post in collector.posts]
     assert told == ["/0", "/3", "/4"]
 
