@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from gateway.balancing.health import Health
+
 Identity = tuple[str, str, int]
 """Host as its target says it, IP address, port (balancer.md section 6.2)."""
 
@@ -30,7 +32,8 @@ class Member(NamedTuple):
 class Endpoint:
     """A member as requests meet it. It lasts, with what is known of it, while its identity does.
 
-    ``available`` is whether it may have traffic now. The algorithms that need to know keep here how
+    ``available`` is whether it may have traffic now, as follows from its ``health`` where that is
+    checked. The algorithms that need to know keep here how
     many tries are in flight, and which ``score`` follows from all they know: the lowest is best.
     ``step`` is what a further try adds to it. ``latency_s`` is a moving average as of the time
     ``measured_at``, None for never.
@@ -39,6 +42,7 @@ class Endpoint:
     __slots__ = (
         "address",
         "available",
+        "health",
         "host",
         "host_header",
         "identity",
@@ -57,6 +61,7 @@ class Endpoint:
         self.weight = member.weight
         self.host_header = member.host_header
         self.available = True
+        self.health = Health()
         self.in_flight = 0
         self.score = 0.0
         self.step = 0.0

@@ -1,7 +1,7 @@
 """The endpoints of an upstream entity together: who they are, who may have traffic, who is next.
 
 A group lasts as long as its upstream entity. What is known of an endpoint lasts as long as that
-stays a member, whatever else changes.
+stays a member, whatever else changes; of its health, for a while longer.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ from dataclasses import dataclass
 
 from gateway.balancing.balancer import Balancer, Listener
 from gateway.balancing.consistent_hashing import ConsistentHashing
+from gateway.balancing.departed import Departed
 from gateway.balancing.endpoint import Endpoint, Identity, Member
 from gateway.balancing.hash_inputs import HashOn
+from gateway.balancing.health import Limits, Report
+from gateway.balancing.health_checks import HealthChecks
 from gateway.balancing.latency import Latency
 from gateway.balancing.least_connections import LeastConnections
 from gateway.balancing.round_robin import RoundRobin
+from gateway.balancing.witness import Witness
 
 Pick = Callable[[float, Collection[Endpoint], bytes | None], Endpoint | None]
 
@@ -48,12 +52,26 @@ class Balancing:
 
 
 class Group:
-    """Members become endpoints; ``pick`` is the balancer's, ``listener`` hears how tries end."""
+    """Members become endpoints; ``pick`` is the balancer's, ``listener`` hears how tries end.
 
-    __slots__ = ("_balancer", "_endpoints", "balancing", "hash_on", "listener", "pick")
+    ``health_checks`` is None while they are off: then everybody is available.
+    """
+
+    __slots__ = (
+        "_balancer",
+        "_departed",
+        "_endpoints",
+        "balancing",
+        "hash_on",
+        "health_checks",
+        "listener",
+        "pick",
+    )
 
     def __init__(self, balancing: Balancing) -> None:
         self._endpoints: dict[Identity, Endpoint] = {}
+        self._departed = Departed()
+        self.health_checks: HealthChecks | None = None
         self._use(balancing)
 
     @property
@@ -72,18 +90,57 @@ class Group:
             balancer.arrange(())  # it still hears of the ends of its tries
             self._use(balancing)
 
-    def arrange(self, members: Iterable[Member]) -> None:
+    def arrange(self, members: Iterable[Member], now: float = 0.0) -> None:
         """Have these members; those that were there before stay what they were."""
+        before = self._endpoints
         endpoints: dict[Identity, Endpoint] = {}
         for member in members:
-            endpoint = self._endpoints.get(member.identity)
+            identity = member.identity
+            endpoint = before.get(identity) or self._departed.take(identity, now)
             if endpoint is None:
                 endpoint = Endpoint(member)
             else:
                 endpoint.become(member)
-            endpoints[member.identity] = endpoint
+            endpoints[identity] = endpoint
         self._endpoints = endpoints
+        self._departed.keep((e for id_, e in before.items() if id_ not in endpoints), now)
         self._settle()
+
+    # -- health
+
+    def check_health(self, checks: HealthChecks | None) -> None:
+        """Find out in another way how endpoints are, or no more; what is known so far stays."""
+        if checks == self.health_checks:
+            return
+        self.health_checks = checks
+        if checks is None:
+            self._departed.clear()
+            for endpoint in self._endpoints.values():
+                endpoint.health.force(healthy=True)
+                endpoint.available = True
+        self._use(self.balancing, self._balancer)
+
+    def report(self, endpoint: Endpoint, report: Report, limits: Limits, reason: str) -> None:
+        """Hear what one side, whose ``limits`` these are, says of an endpoint.
+
+        ``reason`` says the same in words.
+        """
+        endpoint.health.hear(report, limits)
+        self._heed_health(endpoint, reason)
+
+    def mark(self, endpoint: Endpoint, *, healthy: bool, reason: str) -> None:
+        """Force the state of an endpoint."""
+        endpoint.health.force(healthy=healthy)
+        self._heed_health(endpoint, reason)
+
+    def _heed_health(self, endpoint: Endpoint, reason: str) -> None:
+        available = endpoint.health.state.is_available
+        if self.health_checks is not None and endpoint.available is not available:
+            self.set_available(endpoint, available)
+            self.on_turn(endpoint, reason)
+
+    def on_turn(self, endpoint: Endpoint, reason: str) -> None:
+        """Hear that an endpoint has become available, or not, and why."""
 
     def set_available(self, endpoint: Endpoint, available: bool) -> None:
         """Let an endpoint have traffic, or none."""
@@ -102,8 +159,15 @@ class Group:
         self.balancing = balancing
         self.hash_on = balancing.hash_on
         self._balancer = balancer or balancing.balancer()
-        self.listener: Listener | None = self._balancer.listener
+        self.listener = self._listener()
         self._settle()
+
+    def _listener(self) -> Listener | None:
+        """Return who has to hear how tries end."""
+        checks, listener = self.health_checks, self._balancer.listener
+        if checks is None or not any(checks.traffic.limits):
+            return listener
+        return Witness(checks.traffic, self.report, listener)
 
     def _settle(self) -> None:
         """Tell the balancer how things are now."""

@@ -16,8 +16,10 @@ from uuid import UUID
 
 from gateway.balancing import Balancing, HashInput, HashOn
 from gateway.balancing.group import ALGORITHMS
+from gateway.balancing.health_checks import HealthChecks
 from gateway.routing import HTTP_FAMILY, RouteRule
 from gateway.routing.paths import PathHandling
+from gateway.snapshot.health_checks import compile_health_checks
 
 Row = Mapping[str, Any]
 
@@ -128,7 +130,7 @@ class Upstream:
     """A named set of targets, and how requests are spread over them.
 
     ``host_header`` replaces the targets' names. With ``use_srv_name`` the name that an SRV record
-    leads to does, unless there is a ``host_header``.
+    leads to does, unless there is a ``host_header``. ``health_checks`` is None where they are off.
     """
 
     id: UUID
@@ -137,6 +139,7 @@ class Upstream:
     host_header: str | None
     use_srv_name: bool
     client_certificate: UUID | None
+    health_checks: HealthChecks | None
     targets: Mapping[UUID, Target]
 
     def with_targets(self, targets: Mapping[UUID, Target]) -> Upstream:
@@ -204,13 +207,15 @@ def compile_route(row: Row, *, compatible: bool = False) -> RouteRule:
 
 def compile_upstream(row: Row, targets: Mapping[UUID, Target]) -> Upstream:
     """Compile a row of ``upstreams`` with the targets it has."""
+    host_header = None if row["host_header"] is None else _host(row["host_header"])
     return Upstream(
         id=row["id"],
         name=row["name"],
         balancing=_balancing(row),
-        host_header=None if row["host_header"] is None else _host(row["host_header"]),
+        host_header=host_header,
         use_srv_name=bool(row["use_srv_name"]),
         client_certificate=row["client_certificate_id"],
+        health_checks=compile_health_checks(row["healthchecks"], host_header),
         targets=targets,
     )
 
@@ -224,6 +229,7 @@ def nameless_upstream(id_: UUID, targets: Mapping[UUID, Target]) -> Upstream:
         host_header=None,
         use_srv_name=False,
         client_certificate=None,
+        health_checks=None,
         targets=targets,
     )
 
