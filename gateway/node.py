@@ -40,6 +40,7 @@ from gateway.metrics.apply import ApplyMetrics
 from gateway.metrics.exposition import Exposition
 from gateway.metrics.traffic import TrafficMetrics
 from gateway.open_files import allow_as_many_as_possible
+from gateway.plugins import registry
 from gateway.plugins.host import PluginHost
 from gateway.proxy.arrival import connection_factory
 from gateway.proxy.failures import FailureLog
@@ -80,6 +81,7 @@ _REASONS = (StartError, SettingError, ListenError, StrategyError, StoreError, Pa
 def run_node(settings: NodeSettings) -> int:
     """Run a node until SIGTERM or SIGINT; return the exit code."""
     configure_logs(settings)
+    registry.configure(settings)
     sys.unraisablehook = FailureLog().note_unraisable
     allow_as_many_as_possible(settings)
     try:

@@ -34,6 +34,7 @@ PROXY_PROTOCOL = "proxy_protocol"
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
+_PRIORITY = re.compile(r"-?[0-9]{1,9}")
 
 
 class Compat(StrEnum):
@@ -56,6 +57,13 @@ class StaleAction(StrEnum):
 
     UNREADY = "unready"
     REFUSE = "refuse"
+
+
+class MissingPluginAction(StrEnum):
+    """What a node does with requests that are to go through a plugin it does not have."""
+
+    REFUSE = "refuse"
+    SKIP = "skip"
 
 
 class RouterFlavor(StrEnum):
@@ -101,6 +109,22 @@ class SharedSettings(BaseSettings):
         Compat.NONE,
         description="`kong` puts X-Kong-* headers and kong_* metrics on the wire.",
     )
+    # -- plugins
+    plugin_path: str = Field(
+        "",
+        description="Directories with plugins, as directory,directory: each .py file there, and "
+        "each folder that is a package. The same on all nodes.",
+    )
+    plugin_priorities: str = Field(
+        "",
+        description="Priorities in place of the plugins' own, as name=number,name=number. The same "
+        "on all nodes.",
+    )
+    missing_plugin_action: MissingPluginAction = Field(
+        MissingPluginAction.REFUSE,
+        description="What becomes of requests for which an entity names a plugin that this node "
+        "does not have: `refuse` answers 503, `skip` serves them without it, whatever it guards.",
+    )
     # -- log
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is logged."
@@ -108,6 +132,12 @@ class SharedSettings(BaseSettings):
     log_format: LogFormat = Field(
         LogFormat.TEXT, description="`text` for people, `json` for machines."
     )
+
+    @field_validator("plugin_priorities")
+    @classmethod
+    def _are_priorities(cls, text: str) -> str:
+        plugin_priorities(text)
+        return text
 
 
 def _is_postgresql(url: str) -> bool:
@@ -670,6 +700,24 @@ def mapped_ports(text: str) -> dict[int, int]:
             raise ValueError(f"'{pair}' maps port {listening} a second time")
         ports[int(listening)] = int(seen)
     return ports
+
+
+def plugin_directories(text: str) -> list[Path]:
+    """Return the directories in `plugin_path`."""
+    return [Path(name).expanduser() for name in filter(None, map(str.strip, text.split(",")))]
+
+
+def plugin_priorities(text: str) -> dict[str, int]:
+    """Return `plugin_priorities` by name. Raises ValueError naming the bad one."""
+    priorities: dict[str, int] = {}
+    for pair in filter(None, map(str.strip, text.split(","))):
+        name, _, number = map(str.strip, pair.partition("="))
+        if not name or not _PRIORITY.fullmatch(number):
+            raise ValueError(f"'{pair}' is not a name and a whole number like my-plugin=1500")
+        if name in priorities:
+            raise ValueError(f"'{pair}' gives {name} a second priority")
+        priorities[name] = int(number)
+    return priorities
 
 
 class UpSettings(SharedSettings):

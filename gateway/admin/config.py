@@ -22,7 +22,7 @@ from gateway.admin.endpoint import Handler
 from gateway.admin.errors import RETRY_AFTER_S, ApiError, invalid_option, plain
 from gateway.admin.query import parse_pairs, parse_query
 from gateway.admin.responses import MEDIA_TYPE, VERSION_HEADER, JsonResponse
-from gateway.declarative.job import Job, Outcome, Progress, Task, database_settings
+from gateway.declarative.job import Job, Outcome, Progress, Task, needed_settings
 from gateway.declarative.process import Answer, run
 from gateway.declarative.text import Format
 from gateway.entities.types import Tag
@@ -98,7 +98,7 @@ class ConfigResource:
     ) -> Job:
         return Job(
             task=task,
-            database=database_settings(self._settings),
+            needed=needed_settings(self._settings),
             actor=actor_of(request),
             deadline_s=left_s(),
             select_tags=_select_tags(request),

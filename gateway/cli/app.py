@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
+import structlog
 import typer
 
 from gateway import __version__
@@ -35,6 +37,7 @@ app.command("settings")(settings.settings)
 
 def main() -> int:
     """Run the command of this process's arguments; return the exit code or raise SystemExit."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         app(prog_name="gateway")
     except SettingError as error:

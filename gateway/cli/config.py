@@ -18,6 +18,8 @@ from gateway.declarative.nesting import nested_document
 from gateway.declarative.problems import InvalidConfigError
 from gateway.declarative.refusals import invalid_config
 from gateway.declarative.text import as_text
+from gateway.plugins import registry
+from gateway.settings import SharedSettings, read_settings
 
 DIFFERENT = 2
 """The exit code of `diff` that finds differences, as of other tools of this name it is not 0."""
@@ -75,6 +77,7 @@ DEFAULT_ADMIN_URL = "http://127.0.0.1:8001"
 @app.command()
 def validate(files: Files, select_tag: SelectTags = None, as_json: AsJson = False) -> None:
     """Check files without a server: syntax, fields, names, references. Exit code 1 if not valid."""
+    registry.configure(read_settings(SharedSettings))
     try:
         declaration = check(read_files(files), select_tag or ())
     except InvalidConfigError as error:

@@ -12,7 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.cli.errors import CommandError
+from gateway.cli.options import settings_options
 from gateway.plugins import page, registry
+from gateway.plugins.directories import file_of
+from gateway.settings import SharedSettings
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -20,16 +23,22 @@ app = typer.Typer(help="Plugins.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("list")
-def list_all() -> None:
-    """Show the plugins that are installed, in the order they run."""
+@settings_options(SharedSettings, only=["plugin_path", "plugin_priorities"])
+def list_all(settings: SharedSettings) -> None:
+    """Show the plugins that a node with these settings has, in the order they run."""
+    registry.configure(settings)
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("plugin", "priority", "version"):
         table.add_column(heading, no_wrap=True)
-    table.add_column("class", overflow="fold")
-    for plugin in sorted(registry.present().values(), key=lambda p: (-p.priority, p.name)):
-        where = f"{plugin.__module__}.{plugin.__qualname__}"
+    table.add_column("from", overflow="fold")
+    for plugin in sorted(registry.present().values(), key=_rank, reverse=True):
+        where = file_of(plugin) or f"{plugin.__module__}.{plugin.__qualname__}"
         table.add_row(plugin.name, str(plugin.priority), plugin.version, where)
     Console().print(table)
+
+
+def _rank(plugin: registry.Plugin) -> tuple[int, str]:
+    return plugin.priority, plugin.name
 
 
 @app.command("pages")

@@ -20,6 +20,7 @@ from gateway.declarative.problems import InvalidConfigError
 from gateway.declarative.refusals import invalid_config, unreadable_config
 from gateway.declarative.text import as_text
 from gateway.declarative.work import Result, compare, export, write_all
+from gateway.plugins import registry
 from gateway.store.errors import StoreError, StoreUnavailable
 
 
@@ -27,6 +28,7 @@ def main() -> None:
     """Do the job that standard input says."""
     said = _take_standard_output()
     job = Job.from_line(sys.stdin.buffer.readline())
+    registry.configure(job.settings())
     outcome, document, version = _do(job, sys.stdin.buffer.read(), said)
     body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
     said.write(line_of(Ending(outcome, len(body), version)) + body)

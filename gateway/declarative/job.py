@@ -34,10 +34,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be done; ``database`` are the settings that it takes to use the database."""
+    """What is to be done; ``needed`` are the settings that it takes."""
 
     task: Task
-    database: Mapping[str, Any]
+    needed: Mapping[str, Any]
     actor: Actor
     deadline_s: float
     select_tags: tuple[str, ...] = ()
@@ -59,7 +59,7 @@ class Job:
 
     def settings(self) -> NodeSettings:
         """Return the settings of the process."""
-        return NodeSettings(**self.database)
+        return NodeSettings(**self.needed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +93,10 @@ def said_in(line: bytes) -> Progress | Ending:
     return Ending(**said | {"outcome": Outcome(said["outcome"])})
 
 
-def database_settings(settings: NodeSettings) -> dict[str, Any]:
-    """Return those settings that say how to use the database, as JSON can hold them."""
-    names = (n for n in NodeSettings.model_fields if n.startswith("database_") or n == "node_name")
+def needed_settings(settings: NodeSettings) -> dict[str, Any]:
+    """Return those settings that say how to use the database, and where plugins are, as JSON."""
+    others = ("node_name", "plugin_path")
+    names = (n for n in NodeSettings.model_fields if n.startswith("database_") or n in others)
     values = {name: getattr(settings, name) for name in names}
     return {
         name: value.get_secret_value() if isinstance(value, SecretStr) else value

@@ -73,6 +73,19 @@ def run(node: NodeProcess) -> Run:
 # -- validate
 
 
+def test_a_plugin_in_a_directory_may_be_used(tmp_path: Path, file: Path) -> None:
+    plugins = tmp_path / "plugins"
+    plugins.mkdir()
+    (plugins / "mine.py").write_text(
+        "from gateway.plugins.contract import Plugin\n\n\n"
+        "class Mine(Plugin):\n    name = 'mine'\n    priority = 7\n"
+    )
+    write(file, {"_format_version": "3.0", "plugins": [{"name": "mine"}]})
+    assert gateway("config", "validate", str(file)).returncode == 1
+    checked = gateway("config", "validate", str(file), GATEWAY_PLUGIN_PATH=str(plugins))
+    assert (checked.returncode, checked.stdout) == (0, "valid: 1 plugins\n")
+
+
 def test_a_valid_file_is_told_with_what_is_in_it(file: Path) -> None:
     ran = run_offline("validate", str(file))
     assert (ran.exit_code, ran.output) == (0, "valid: 1 services\n")

@@ -12,6 +12,15 @@ import pytest
 
 from gateway.plugins import registry
 
+MINE = """\
+from gateway.plugins.contract import Plugin
+
+
+class Mine(Plugin):
+    name = "mine"
+    priority = 7
+"""
+
 
 def gateway(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -59,6 +68,25 @@ def test_its_entry_point_leads_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_narrow_terminal_shows_names_whole():
     shown = gateway("list", COLUMNS="80").stdout
     assert {"request-size-limiting", "951", "correlation-id", "100001"} <= set(shown.split())
+
+
+def test_the_list_is_what_a_node_with_these_settings_has(tmp_path: Path):
+    file = tmp_path / "mine.py"
+    file.write_text(MINE)
+    (tmp_path / "broken.py").write_text("import no_such_module")
+    path = ("--plugin-path", str(tmp_path))
+    shown = gateway("list", *path, COLUMNS="160", GATEWAY_PLUGIN_PRIORITIES="mine=1000000")
+    assert shown.returncode == 0
+    first = shown.stdout.splitlines()[3]
+    assert first.split() == ["mine", "1000000", "1.0.0", str(file)]
+    assert "no_such_module" in shown.stderr
+    assert "no_such_module" not in shown.stdout
+
+
+def test_a_setting_that_makes_no_sense_is_named():
+    shown = gateway("list", "--plugin-priorities", "mine")
+    assert shown.returncode == 2
+    assert "--plugin-priorities (GATEWAY_PLUGIN_PRIORITIES): 'mine' is not" in shown.stderr
 
 
 @pytest.mark.parametrize("name", ["My-Word", "-a", "a_b", "../a", "a" * 0])

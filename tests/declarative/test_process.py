@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from gateway.declarative.job import Job, Outcome, Progress, Task, database_settings
+from gateway.declarative.job import Job, Outcome, Progress, Task, needed_settings
 from gateway.declarative.process import ProcessError, run
 from gateway.settings import NodeSettings
 from gateway.store.actor import Actor
@@ -25,7 +25,7 @@ ACTOR = Actor("ci", "192.0.2.1", "request-1")
 def job(settings: NodeSettings, task: Task = "write", **further: object) -> Job:
     return Job(
         task=task,
-        database=database_settings(settings),
+        needed=needed_settings(settings),
         actor=ACTOR,
         deadline_s=30.0,
         content_type="application/yaml",
@@ -79,7 +79,7 @@ async def test_a_refused_file_is_an_answer(
 
 async def test_a_database_that_is_away_is_an_answer(settings: NodeSettings) -> None:
     away = settings.model_copy(update={"database_url": "postgresql://me:hunter2@127.0.0.1:1/d"})
-    database = {**database_settings(settings), "database_url": away.database_url}
+    database = {**needed_settings(settings), "database_url": away.database_url}
     there = job(settings)
     answer = await run(
         Job(there.task, database, ACTOR, 30.0, content_type="text/yaml"), YAML.encode(), ignored
