@@ -129,7 +129,7 @@ class Node:
             stale_s=self.sync.stale_s,
         )
         self.commands = Commands()
-        self.plugins = PluginHost(settings, self.commands)
+        self.plugins = PluginHost(settings, self.commands, self.traffic)
         self._stall_monitor = StallMonitor(settings.loop_stall_s)
         self.applier = SnapshotApplier(
             self.proxy.use, settings.router_flavor, self.plugins.make, self.commands

@@ -154,7 +154,7 @@ class Serving:
         loop = asyncio.get_running_loop()
         self.proxy = Proxy(self.settings, loop, traffic, sync_now=_sync_now, stale_s=lambda: 0.0)
         self.commands = Commands()
-        self.plugins = PluginHost(self.settings, self.commands, self._kinds)
+        self.plugins = PluginHost(self.settings, self.commands, traffic, self._kinds)
         self._applier = SnapshotApplier(
             self.proxy.use, make_plugin=self.plugins.make, commands=self.commands
         )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from itertools import accumulate, islice
 from typing import Any
 from uuid import UUID
@@ -32,6 +33,7 @@ from gateway.metrics.traffic import (
     Bounds,
     Histogram,
     RouteTraffic,
+    Share,
     TrafficMetrics,
 )
 from gateway.settings import Compat
@@ -93,7 +95,9 @@ class Exposition:
 
     def _sliced_families(self) -> Iterator[tuple[Callable[[Any], Metric], Iterable[Any]]]:
         """Yield what makes a family, and what it makes it of, slice by slice."""
-        for of_traffic in self._traffic_families():
+        for of_shares in (self._requests, self._bandwidth):
+            yield of_shares, (share for traffic in self._traffic for share in traffic.shares())
+        for of_traffic in self._latencies():
             yield of_traffic, self._traffic
         if self._data_planes is not None:
             data_planes = self._data_planes()
@@ -108,6 +112,11 @@ class Exposition:
         yield from self._config()
         yield from self._process.collect()
         yield self._requests_without_route()
+        yield CounterMetricFamily(
+            self._prefix + "consumer_overflows",
+            "Requests of consumers that have no series of their own, as there are too many.",
+            value=self._traffic.consumer_overflows,
+        )
         yield from self._freshness()
         yield from self._access_log()
         yield from self._plugins()
@@ -204,7 +213,18 @@ class Exposition:
         yield from self._disk_copy()
         yield from self._sync_counters()
         yield from self._applied()
-        yield self._bad_entities()
+        yield self._left_out(
+            "config_bad_entities",
+            "Rows left out of the snapshot because no code can read them.",
+            "entity",
+            Counter(bad.kind for bad in self._node.bad_entities()),
+        )
+        yield self._left_out(
+            "plugins_left_out",
+            "Plugin entities left out of the snapshot, by the plugin that cannot run.",
+            "plugin",
+            Counter(bad.name or "" for bad in self._node.bad_entities() if bad.kind == "plugins"),
+        )
 
     def _disk_copy(self) -> Iterator[Metric]:
         yield self._gauge(
@@ -258,17 +278,10 @@ class Exposition:
             _add_histogram(family, [], BUCKETS_MS, histogram)
             yield family
 
-    def _bad_entities(self) -> Metric:
-        family = GaugeMetricFamily(
-            self._prefix + "config_bad_entities",
-            "Rows left out of the snapshot because no code can read them.",
-            labels=["entity"],
-        )
-        by_kind: dict[str, int] = {}
-        for bad in self._node.bad_entities():
-            by_kind[bad.kind] = by_kind.get(bad.kind, 0) + 1
-        for kind, count in sorted(by_kind.items()):
-            family.add_metric([kind], count)
+    def _left_out(self, name: str, text: str, label: str, numbers: Mapping[str, int]) -> Metric:
+        family = GaugeMetricFamily(self._prefix + name, text, labels=[label])
+        for value, number in sorted(numbers.items()):
+            family.add_metric([value], number)
         return family
 
     def _requests_without_route(self) -> Metric:
@@ -326,11 +339,9 @@ class Exposition:
 
     # -- families about traffic, each for a slice of the routes
 
-    def _traffic_families(self) -> list[Callable[[Iterable[RouteTraffic]], Metric]]:
+    def _latencies(self) -> list[Callable[[Iterable[RouteTraffic]], Metric]]:
         own = "kong_latency_ms" if self._own == "kong" else "own_latency_ms"
         return [
-            self._requests,
-            self._bandwidth,
             lambda routes: self._latency(
                 own,
                 "Time spent in the gateway.",
@@ -351,21 +362,20 @@ class Exposition:
             ),
         ]
 
-    def _requests(self, routes: Iterable[RouteTraffic]) -> Metric:
+    def _requests(self, shares: Iterable[Share]) -> Metric:
         family = CounterMetricFamily(
             self._prefix + "http_requests",
             "Requests by route and status; source tells who answered.",
             labels=["service", "route", "code", "source", "workspace", "consumer"],
         )
-        for traffic in routes:
-            for status, from_upstream, count in traffic.requests():
+        for traffic, consumer, counts in shares:
+            labels = [traffic.service, traffic.route]
+            for status, from_upstream, count in counts.requests():
                 source = "service" if from_upstream else self._own
-                family.add_metric(
-                    [traffic.service, traffic.route, str(status), source, "default", ""], count
-                )
+                family.add_metric([*labels, str(status), source, "default", consumer], count)
         return family
 
-    def _bandwidth(self, routes: Iterable[RouteTraffic]) -> Metric:
+    def _bandwidth(self, shares: Iterable[Share]) -> Metric:
         # Kong's counter has no _total, so it is written as a gauge in compat mode.
         kind = GaugeMetricFamily if self._own == "kong" else CounterMetricFamily
         family = kind(
@@ -373,10 +383,10 @@ class Exposition:
             "Bytes of requests (ingress) and responses (egress).",
             labels=["service", "route", "direction", "workspace", "consumer"],
         )
-        for traffic in routes:
+        for traffic, consumer, counts in shares:
             labels = [traffic.service, traffic.route]
-            family.add_metric([*labels, "ingress", "default", ""], traffic.ingress_bytes)
-            family.add_metric([*labels, "egress", "default", ""], traffic.egress_bytes)
+            family.add_metric([*labels, "ingress", "default", consumer], counts.ingress_bytes)
+            family.add_metric([*labels, "egress", "default", consumer], counts.egress_bytes)
         return family
 
     def _latency(

@@ -65,6 +65,7 @@ from prometheus_client.core import Metric
 from gateway.commands import Handler
 from gateway.entities.entity import Record
 from gateway.entities.types import PROTOCOLS
+from gateway.metrics.traffic import TrafficMetrics
 from gateway.settings import NodeSettings
 
 HTTP_PROTOCOLS = ("grpc", "grpcs", "http", "https")
@@ -94,6 +95,8 @@ class NodeServices:
     """Runs a named coroutine in the background; it is cancelled when the node stops."""
     on_command: Callable[[str, Handler], None]
     """Lets somebody carry out the commands of a name, which the Admin API gives to all nodes."""
+    traffic: TrafficMetrics
+    """What the node counts of requests."""
 
 
 @runtime_checkable

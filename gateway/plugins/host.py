@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from gateway.commands import Commands
 from gateway.entities.errors import SchemaViolationError, error_tree
+from gateway.metrics.traffic import TrafficMetrics
 from gateway.plugins import registry
 from gateway.plugins.chain import RunningPlugin
 from gateway.plugins.contract import Measured, NodeServices, Plugin, Use
@@ -30,10 +31,11 @@ class PluginHost:
         self,
         settings: NodeSettings,
         commands: Commands,
+        traffic: TrafficMetrics,
         present: Mapping[str, type[Plugin]] | None = None,
     ) -> None:
         self._present = registry.present() if present is None else present
-        self._services = NodeServices(settings, self._begin, commands.handle)
+        self._services = NodeServices(settings, self._begin, commands.handle, traffic)
         self._shared: dict[str, Any] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 

@@ -248,6 +248,19 @@ async def test_failures_of_plugins_and_stalls_are_told(scraped: Scraped):
     assert await scraped.value("gateway_loop_stalls_total", cause="other") == 1
 
 
+async def test_what_is_counted_for_consumers_is_told_apart(scraped: Scraped):
+    route_id = scraped.add_route("s", "r")
+    consumers = [f"c{number}" for number in range(50)]  # more than are rendered at once
+    for consumer in ["", *consumers]:
+        scraped.request(route_id)
+        for counts in scraped.traffic.of_consumer(route_id, consumer) if consumer else ():
+            counts.count(200, True, 100, 2000)
+    for name in ["", *consumers]:
+        assert await scraped.value("gateway_http_requests_total", consumer=name) == 1
+        egress = {"direction": "egress", "consumer": name}
+        assert await scraped.value("gateway_bandwidth_bytes_total", **egress) == 2000
+
+
 async def test_what_plugins_measure_is_told_under_the_nodes_prefix(scraped: Scraped):
     hits = CounterMetricFamily("cache_hits", "Hits.", labels=["key"])
     for number in range(500):  # more than are rendered at once

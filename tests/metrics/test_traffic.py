@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from gateway.metrics import traffic as traffic_module
 from gateway.metrics.apply import BUCKETS_MS, ApplyMetrics
 from gateway.metrics.traffic import OWN_BUCKETS_MS, RouteTraffic, TrafficMetrics, new_histogram
 from gateway.metrics.traffic import observe as observed
@@ -93,3 +94,19 @@ def test_applies_are_counted_in_milliseconds():
     assert applies.duration_ms[-1] == pytest.approx(8)
     assert applies.propagation_ms[BUCKETS_MS.index(500)] == 1
     assert applies.propagation_ms[-1] == pytest.approx(300)
+
+
+def test_consumers_of_a_route_that_is_gone_make_room_for_others(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(traffic_module, "MOST_CONSUMER_SERIES", 2)
+    metrics, gone, kept = TrafficMetrics(), uuid4(), uuid4()
+    for route_id, consumers in ((gone, "abc"), (kept, "d")):
+        metrics.of_route(route_id, "s", str(route_id))
+        for consumer in consumers:
+            list(metrics.of_consumer(route_id, consumer))
+    assert metrics.consumer_overflows == 2
+    metrics.forget_all_but(lambda route_id: route_id == kept)
+    assert list(metrics.of_consumer(gone, "a")) == []
+    for consumer in "efg":
+        list(metrics.of_consumer(kept, consumer))
+    (traffic,) = metrics
+    assert set(traffic.consumers) == {traffic_module.OTHER_CONSUMERS, "e", "f"}
