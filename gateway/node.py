@@ -45,7 +45,7 @@ from gateway.plugins.host import PluginHost
 from gateway.proxy.arrival import connection_factory
 from gateway.proxy.failures import FailureLog
 from gateway.proxy.proxy import Proxy
-from gateway.settings import NodeSettings, Role, SettingError, named
+from gateway.settings import MissingPluginAction, NodeSettings, Role, SettingError, named
 from gateway.snapshot import SnapshotApplier
 from gateway.snapshot.disk import CopiedSource, DiskCopy, DiskCopyError
 from gateway.stalls import StallMonitor
@@ -165,6 +165,7 @@ class Node:
         self._identity = self._introduce()
         await self._load()
         self._take_signals()  # before there is anything to drain, they end the process at once
+        self._warn_of_open_doors()
         self.proxy.start()
         for listener in self._make_listeners():
             self._tasks.append(await listener.start())
@@ -391,6 +392,14 @@ class Node:
                 f"the Admin API would listen on {' and '.join(exposed)} with no token to ask for: "
                 "make one with `gateway admin token create NAME --role admin`, or let everybody "
                 f"in with {named('admin_open')}"
+            )
+
+    def _warn_of_open_doors(self) -> None:
+        if self.settings.missing_plugin_action is MissingPluginAction.SKIP:
+            log.warning(
+                "requests are served without plugins that this node does not have, be it one that "
+                "checks who comes in",
+                setting=f"{named('missing_plugin_action')} skip",
             )
 
     async def _load_from_disk(self, problem: StoreError) -> None:

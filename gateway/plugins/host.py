@@ -16,12 +16,16 @@ from gateway.metrics.traffic import TrafficMetrics
 from gateway.plugins import registry
 from gateway.plugins.chain import RunningPlugin
 from gateway.plugins.contract import Measured, NodeServices, Plugin, Use
-from gateway.settings import NodeSettings
+from gateway.settings import MissingPluginAction, NodeSettings
 
 _log = structlog.get_logger(__name__)
 
 _STOP_S = 2.0
 """How long background work of plugins may take to end."""
+
+
+class SkippedError(ValueError):
+    """A plugin cannot run, and requests are to be served without it."""
 
 
 class PluginHost:
@@ -40,10 +44,16 @@ class PluginHost:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def make(self, row: Mapping[str, Any]) -> RunningPlugin:
-        """Return the plugin that a row of ``plugins`` asks for. Raises ValueError."""
+        """Return the plugin that a row of ``plugins`` asks for.
+
+        Raises ValueError, SkippedError if what it is for shall be served without it.
+        """
         kind = self._present.get(row["name"])
         if kind is None:
-            raise ValueError(f"plugin {row['name']!r} is not present on this node")
+            problem = f"plugin {row['name']!r} is not present on this node"
+            if self._services.settings.missing_plugin_action is MissingPluginAction.SKIP:
+                raise SkippedError(f"{problem}: what it is for is served without it")
+            raise ValueError(problem)
         try:
             config = kind.Config.model_validate(row["config"])
         except ValidationError as error:

@@ -110,7 +110,8 @@ class SnapshotApplier:
         """Log each row that has become bad, or good again, once."""
         for key, bad in self.current.bad.items():
             if before.bad.get(key) != bad:
-                log.warning("bad entity left out", entity=bad.kind, id=bad.id, reason=bad.reason)
+                facts = {"entity": bad.kind, "id": bad.id, "name": bad.name, "reason": bad.reason}
+                log.warning("bad entity left out", **facts)
         for key, bad in before.bad.items():
             if key not in self.current.bad:
                 log.info("bad entity is gone", entity=bad.kind, id=bad.id)

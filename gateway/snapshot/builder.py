@@ -257,7 +257,8 @@ class SnapshotBuilder:
             compiled = compile_row(row)
         except Exception as error:  # noqa: BLE001 - hand-made SQL can put anything into a row
             reason = str(error) or type(error).__name__
-            self._bad[(table, row["id"])] = BadEntity(table, str(row["id"]), reason)
+            bad = BadEntity(table, str(row["id"]), reason, row.get("name"))
+            self._bad[(table, row["id"])] = bad
             return None
         self._bad.pop((table, row["id"]), None)
         return compiled

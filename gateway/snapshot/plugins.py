@@ -1,6 +1,7 @@
 """Plugins of a snapshot: those that run, and those whose requests must not be served without them.
 
-To leave out a plugin that checks who comes in would open a door. So what it is for is closed.
+To leave out a plugin that checks who comes in would open a door. So what it is for is closed,
+unless the node is told to do without plugins that it does not have.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from uuid import UUID
 from immutables import Map
 
 from gateway.plugins.chain import Chain, RunningPlugin, Scope, Uses, slots_of
+from gateway.plugins.host import SkippedError
 from gateway.plugins.identity import Directory
 from gateway.snapshot.compiled import Route
 
@@ -90,12 +92,17 @@ class PluginsBuilder:
         self.dropped: list[RunningPlugin] = []
 
     def put(self, row: Row) -> None:
-        """Take a row. Raises ValueError for a plugin that cannot run; what it is for is closed."""
+        """Take a row. Raises ValueError for a plugin that cannot run; what it is for is closed.
+
+        Raises SkippedError for one that requests are served without.
+        """
         self.remove(row["id"])
         if not row["enabled"]:
             return
         try:
             use = self._make(row)
+        except SkippedError:
+            raise
         except Exception as error:  # noqa: BLE001 - a plugin's own code
             raise ValueError(f"{error}{self._guard(row)}") from None
         place = use.plugin.name, use.scope

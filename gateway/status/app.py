@@ -14,7 +14,7 @@ from starlette.routing import Route
 from gateway import __version__
 from gateway.metrics.exposition import CONTENT_TYPE, Exposition
 from gateway.settings import Role
-from gateway.status.facts import NodeFacts
+from gateway.status.facts import BadEntity, NodeFacts
 
 
 def create_app(node: NodeFacts, exposition: Exposition) -> Starlette:
@@ -69,9 +69,16 @@ def report(node: NodeFacts) -> dict[str, Any]:
         "server": _server(node),
         "database": {"reachable": node.sync.state == "synced"},
         "disk_copy": _disk_copy(node),
-        "bad_entities": [
-            {"entity": bad.kind, "id": bad.id, "reason": bad.reason} for bad in node.bad_entities()
-        ],
+        "bad_entities": [_bad(entity) for entity in node.bad_entities()],
+    }
+
+
+def _bad(entity: BadEntity) -> dict[str, str | None]:
+    return {
+        "entity": entity.kind,
+        "id": entity.id,
+        "name": entity.name,
+        "reason": entity.reason,
     }
 
 

@@ -46,11 +46,15 @@ class ConnectionCounts:
 
 @dataclass(frozen=True, slots=True)
 class BadEntity:
-    """A row that no code can read: it is left out of the snapshot, all else is served."""
+    """A row that no code can read: it is left out of the snapshot, all else is served.
+
+    ``name`` is what it calls itself, if it does; of a plugin, which plugin it is.
+    """
 
     kind: str
     id: str
     reason: str
+    name: str | None = None
 
 
 class DiskCopyFacts(Protocol):

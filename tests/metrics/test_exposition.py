@@ -293,6 +293,17 @@ async def test_applies_are_histograms(scraped: Scraped):
     assert await scraped.value("gateway_config_propagation_ms_count") == 1
 
 
+async def test_plugins_left_out_are_counted_by_name(scraped: Scraped):
+    scraped.node.bad = [
+        BadEntity("plugins", "1", "x", "acl"),
+        BadEntity("plugins", "2", "x", "acl"),
+        BadEntity("plugins", "3", "x", None),
+        BadEntity("routes", "4", "x", "acl"),
+    ]
+    assert await scraped.value("gateway_plugins_left_out", plugin="acl") == 2
+    assert await scraped.value("gateway_plugins_left_out", plugin="") == 1
+
+
 async def test_bad_entities_are_counted_by_kind(scraped: Scraped):
     scraped.node.bad = [
         BadEntity("services", "1", "x"),

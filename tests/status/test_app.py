@@ -105,7 +105,7 @@ async def test_the_report_of_a_node_at_work(client: httpx.AsyncClient, node: Som
     node.sync.last_success = time.monotonic() - 2
     node.sync.last_apply_s, node.sync.last_propagation_s = 0.0012, 0.0034567
     node.sync.strategy_restarts, node.sync.strategy_problem = 1, "it returned"
-    node.bad = [BadEntity("routes", "42", "no such protocol")]
+    node.bad = [BadEntity("routes", "42", "no such protocol", "orders")]
     report = (await client.get("/status")).json()
     assert report["sync"].pop("seconds_since_success") >= 2
     assert report == {
@@ -144,7 +144,9 @@ async def test_the_report_of_a_node_at_work(client: httpx.AsyncClient, node: Som
         },
         "database": {"reachable": True},
         "disk_copy": None,
-        "bad_entities": [{"entity": "routes", "id": "42", "reason": "no such protocol"}],
+        "bad_entities": [
+            {"entity": "routes", "id": "42", "name": "orders", "reason": "no such protocol"}
+        ],
     }
 
 
