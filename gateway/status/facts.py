@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from gateway.access_log import WriterCounts
+    from gateway.status.health import HealthFacts
     from gateway.store.source import VersionMark
     from gateway.sync.status import SyncStatus
 
@@ -97,6 +98,11 @@ class NodeFacts(Protocol):
     @property
     def disk_copy(self) -> DiskCopyFacts | None:
         """The node's disk copy, None if it keeps none."""
+        ...
+
+    @property
+    def health(self) -> HealthFacts:
+        """The health of upstream entities as this node sees it."""
         ...
 
     @property
