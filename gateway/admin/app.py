@@ -23,6 +23,7 @@ from gateway.admin.credentials import AclRows, AclsOfConsumer
 from gateway.admin.endpoint import Endpoint
 from gateway.admin.errors import answer, not_found
 from gateway.admin.filter_chains import filter_chain_paths
+from gateway.admin.health import HealthResource, MarkResource
 from gateway.admin.middleware import CommonHeaders, Introduction, SettledPath
 from gateway.admin.node import NodeResource
 from gateway.admin.openapi.resource import OpenApiResource
@@ -37,7 +38,7 @@ from gateway.entities import ENTITIES
 from gateway.entities.sni import SNIS
 from gateway.entities.target import TARGETS
 from gateway.heartbeat import alive_for_s
-from gateway.settings import Compat
+from gateway.settings import Compat, Role
 from gateway.status.facts import NodeFacts
 from gateway.store.admin_tokens import AdminTokens
 from gateway.store.audit import AuditLog
@@ -53,6 +54,7 @@ def create_app(store: Store, node: NodeFacts, tokens: AdminTokens | None = None)
     """
     barrier = Barrier(store, alive_for_s(node.settings), node.sync.in_touch_s)
     paths = _entity_paths(store, node.settings.admin_body_limit_bytes)
+    paths |= _health_paths(store, node)
     paths |= NodeResource(store, node).paths()
     paths |= ConfigResource(node.settings).paths()
     paths |= TagResource(Overview(store)).paths()
@@ -103,6 +105,14 @@ _CHILDREN: dict[str, type[Children]] = {
     "targets": Targets,
 }
 """The kinds of entities that are not quite like the others."""
+
+
+def _health_paths(store: Store, node: NodeFacts) -> Paths:
+    """Return the paths about health; a control plane has none to tell of, and may give marks."""
+    paths = MarkResource(store).paths()
+    if node.settings.role is not Role.CONTROL_PLANE:
+        paths |= HealthResource(store, node).paths()
+    return paths
 
 
 def _list_of(paths: Paths) -> Paths:

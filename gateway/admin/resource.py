@@ -206,12 +206,12 @@ class Children(Resource):
         return f"/{parent.collection}/{{{parent.table}}}/{self._type.nested}"
 
     async def _scope(self, transaction: ReadTransaction, request: Request) -> Where:
-        parent = await _named(transaction, self._link.parent, request)
+        parent = await named(transaction, self._link.parent, request)
         return {self._link.column: parent["id"]}
 
     async def _implied(self, request: Request) -> Given:
         async with self._store.read() as transaction:
-            parent = await _named(transaction, self._link.parent, request)
+            parent = await named(transaction, self._link.parent, request)
         return {self._link.field: {"id": str(parent["id"])}}
 
     def _missing(self, key: Key) -> ApiError:
@@ -250,7 +250,7 @@ class ParentOf:
         conditions = Preconditions.of(request)
         async with self._store.read() as transaction:
             parent = await self._parent(
-                transaction, await _named(transaction, self._link.child, request)
+                transaction, await named(transaction, self._link.child, request)
             )
         return _read(self._rows, parent, conditions)
 
@@ -259,10 +259,10 @@ class ParentOf:
         conditions = Preconditions.of(request)
         given = self._type.expand(await self._given(request), "upsert")
         async with self._store.read() as reading:
-            await _named(reading, self._link.child, request)
+            await named(reading, self._link.child, request)
         entity = await validated(self._type, given)
         async with self._store.write(actor_of(request)) as transaction:
-            child = await _named(transaction, self._link.child, request)
+            child = await named(transaction, self._link.child, request)
             linked = child[self._link.column]
             if conditions:
                 current = linked and await self._rows.current(
@@ -283,7 +283,7 @@ class ParentOf:
         given = self._type.expand(await self._given(request), "update")
         async with self._store.write(actor_of(request)) as transaction:
             stored = await self._parent(
-                transaction, await _named(transaction, self._link.child, request)
+                transaction, await named(transaction, self._link.child, request)
             )
             conditions.check(stored, self._type.singular)
             parent = await self._rows.patch(transaction, stored, given)
@@ -292,7 +292,7 @@ class ParentOf:
     async def refuse_to_delete(self, request: Request) -> Response:
         """Answer that a parent is not deleted through its child."""
         async with self._store.read() as transaction:
-            await self._parent(transaction, await _named(transaction, self._link.child, request))
+            await self._parent(transaction, await named(transaction, self._link.child, request))
         raise method_not_allowed()
 
     # -- steps
@@ -308,7 +308,7 @@ class ParentOf:
         return await read_fields(request, self._type, self._body_limit_bytes)
 
 
-async def _named(transaction: ReadTransaction, rows: Rows, request: Request) -> Row:
+async def named(transaction: ReadTransaction, rows: Rows, request: Request) -> Row:
     """Return the one of these rows that the URL names. Raises an answer if there is none."""
     key = rows.key(request.path_params[rows.table])
     row = await rows.find(transaction, key, {})

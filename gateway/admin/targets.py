@@ -12,8 +12,11 @@ from gateway.admin.errors import invalid_offset
 from gateway.admin.query import capped_page_size, next_link, parse_query
 from gateway.admin.resource import Children, Paths, path_as_sent
 from gateway.admin.responses import page_response
-from gateway.admin.rows import Key
+from gateway.admin.rows import Key, Where
+from gateway.entities import Row
+from gateway.entities.target import TARGETS
 from gateway.entities.types import parse_uuid
+from gateway.store.transactions import ReadTransaction
 
 
 class Targets(Children):
@@ -30,22 +33,37 @@ class Targets(Children):
 
     async def list_newest_first(self, request: Request) -> Response:
         """Return one page of an upstream's targets; the offset counts rows."""
-        query = parse_query(request.scope["query_string"])
-        size = capped_page_size(query)
-        start = _start(query.get("offset", "0"))
         async with self._store.read() as transaction:
             scope = await self._scope(transaction, request)
-            page = await transaction.newest(self._type.table, size=size, start=start, where=scope)
-        further: dict[str, str | None] = {"next": None}
-        if page.has_more:
-            offset = str(start + len(page.rows))
-            further = {"next": next_link(path_as_sent(request), offset, {}, ()), "offset": offset}
-        return await page_response(page.rows, self._rows.to_api, further)
+            rows, further = await newest_first(transaction, request, scope)
+        return await page_response(rows, self._rows.to_api, further)
 
     def _key(self, request: Request) -> Key:
-        segment = request.path_params[self._type.table]
-        id_ = parse_uuid(segment)
-        return Key("target", segment) if id_ is None else Key("id", id_)
+        return target_key(request)
+
+
+async def newest_first(
+    transaction: ReadTransaction, request: Request, scope: Where
+) -> tuple[list[Row], dict[str, str | None]]:
+    """Return one page of an upstream's targets, and what the answer tells of the next one."""
+    query = parse_query(request.scope["query_string"])
+    size = capped_page_size(query)
+    start = _start(query.get("offset", "0"))
+    page = await transaction.newest(TARGETS.table, size=size, start=start, where=scope)
+    if not page.has_more:
+        return page.rows, {"next": None}
+    offset = str(start + len(page.rows))
+    return page.rows, {
+        "next": next_link(path_as_sent(request), offset, {}, ()),
+        "offset": offset,
+    }
+
+
+def target_key(request: Request) -> Key:
+    """Return what a URL names a target by: anything that is no id is ``host:port``."""
+    segment = request.path_params[TARGETS.table]
+    id_ = parse_uuid(segment)
+    return Key("target", segment) if id_ is None else Key("id", id_)
 
 
 def _start(offset: str) -> int:

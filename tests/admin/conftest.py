@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 from gateway.admin.app import create_app
 from gateway.settings import NodeSettings
 from gateway.status.facts import BadEntity, ConnectionCounts, NodeIdentity
+from gateway.status.health import HealthChange, UpstreamHealth
 from gateway.store.store import Store
 from gateway.sync.status import SyncState, SyncStatus
 
@@ -31,6 +32,25 @@ def identity() -> NodeIdentity:
 
 
 @dataclass
+class SomeHealth:
+    """`HealthFacts` of upstreams that nobody checks: a test says how they are."""
+
+    views: dict[UUID, UpstreamHealth] = field(default_factory=dict)
+
+    async def of(self, upstream_id: UUID) -> UpstreamHealth | None:
+        return self.views.get(upstream_id)
+
+    def each(self) -> Iterator[UpstreamHealth]:
+        return iter(self.views.values())
+
+    def mark(self, target_id: UUID, address: str | None, *, healthy: bool) -> int:
+        raise NotImplementedError
+
+    def on_change(self, hear: Callable[[HealthChange], None]) -> None:
+        raise NotImplementedError
+
+
+@dataclass
 class StandingNode:
     """A node that has applied nothing yet and proxies nothing."""
 
@@ -39,6 +59,7 @@ class StandingNode:
     disk_copy: None = None
     starting: bool = False
     draining: bool = False
+    health: SomeHealth = field(default_factory=SomeHealth)
     sync: SyncStatus = field(
         default_factory=lambda: SyncStatus("poll", SyncState.SYNCED, returned_at=-math.inf)
     )

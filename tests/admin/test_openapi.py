@@ -10,7 +10,15 @@ import jsonschema_rs
 import pytest
 
 from gateway.admin.app import create_app
-from gateway.admin.openapi import audit, configuration, entities, examples, node, overview
+from gateway.admin.openapi import (
+    audit,
+    configuration,
+    entities,
+    examples,
+    health,
+    node,
+    overview,
+)
 from gateway.admin.openapi.document import described, document
 from gateway.entities import ENTITIES, SchemaViolationError
 from gateway.settings import NodeSettings
@@ -22,6 +30,7 @@ Client = httpx.AsyncClient
 Document = dict[str, Any]
 
 BY_HAND = [
+    *health.operations(),
     *overview.operations(),
     *configuration.operations(),
     *audit.operations(),

@@ -6,7 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gateway import KONG_ADMIN_API_VERSION, __version__
-from gateway.admin.openapi import audit, configuration, entities, errors, node, overview
+from gateway.admin.openapi import (
+    audit,
+    configuration,
+    entities,
+    errors,
+    health,
+    node,
+    overview,
+)
 from gateway.admin.openapi.json_schema import Schema
 from gateway.admin.openapi.operation import Answer, Body, Header, Operation, Parameter
 
@@ -36,6 +44,7 @@ def described(methods_by_path: Mapping[str, Iterable[str]]) -> list[Operation]:
     """Return what is told of the methods that there are."""
     every = [
         *entities.operations(),
+        *health.operations(),
         *overview.operations(),
         *configuration.operations(),
         *audit.operations(),

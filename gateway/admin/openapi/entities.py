@@ -38,7 +38,7 @@ from gateway.entities.consumer import CONSUMERS
 from gateway.entities.target import TARGETS
 
 _ETAG = {"ETag": Header("The state of the entity, for `If-Match`.", always=True, component="ETag")}
-_WRITTEN = {
+WRITTEN = {
     VERSION_HEADER: Header(
         "The version of the configuration that this made.",
         INTEGER,
@@ -206,7 +206,7 @@ class _Kind:
             summary=f"Delete {_a(self.type)}{self.whose}",
             doc="" if self.parents else "It is no error if it is not there.",
             parameters=(*self._key, *CONDITIONS, *WAIT),
-            answers={204: Answer("It is gone.", headers=_WRITTEN), 412: CHANGED, **_MISSING},
+            answers={204: Answer("It is gone.", headers=WRITTEN), 412: CHANGED, **_MISSING},
         )
 
     # -- parts
@@ -348,7 +348,7 @@ def _entity(entity_type: EntityType) -> Answer:
 
 
 def _written(entity_type: EntityType) -> Answer:
-    return replace(_entity(entity_type), headers=_ETAG | _WRITTEN)
+    return replace(_entity(entity_type), headers=_ETAG | WRITTEN)
 
 
 def _body(entity_type: EntityType, given_by_url: frozenset[str] | set[str]) -> Body:
