@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gateway.proxy.http1 import ResponseHead
 
 Headers = Mapping[str, str]
 
@@ -22,6 +25,17 @@ class Reply:
     body: bytes = b""
     content_type: str = ""
     headers: Headers | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A service's response to an earlier request, sent again as if it had come just now.
+
+    All plugins see it on its way back; `gateway.proxy.http1.read_response_head` makes the ``head``.
+    """
+
+    head: ResponseHead
+    body: bytes
 
 
 def refuse(status: int, message: str, headers: Headers | None = None) -> Reply:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from gateway.balancing import Failure
 from gateway.plugins.lines import line, without
+from gateway.plugins.reply import Replay, Reply
 from gateway.plugins.response import Response
 from gateway.proxy import errors
 from gateway.proxy.backlog import Backlog
@@ -34,7 +35,6 @@ from gateway.proxy.upstream_tls import TlsPeer, server_name
 if TYPE_CHECKING:
     from gateway.balancing import HashOn, Listener
     from gateway.plugins.chain import Chain
-    from gateway.plugins.reply import Reply
     from gateway.proxy.destinations import Destination
     from gateway.snapshot import Route
 
@@ -412,9 +412,11 @@ class Exchange(ExchangeHeads):
         ended: bool,
     ) -> bool:
         """Relay a response as plugins make it; return whether it has begun."""
-        response = Response(head.status, lines, from_upstream=True)
+        response = Response(head.status, lines, head)
         try:
             run.filter_head(response)
+            if run.watchers:
+                run.watch_body(pieces, ended=ended)
             if run.filters_body and body_length != NO_BODY:
                 body_length = CHUNKED
                 pieces = run.filter_body(pieces, ended=ended)
@@ -437,12 +439,16 @@ class Exchange(ExchangeHeads):
         """Relay more of the body, or keep it for a client that takes no more for now."""
         if ended:
             self.upstream = None
-        if self._run is not None and self._run.filters_body:
-            try:
-                pieces = self._run.filter_body(pieces, ended=ended)
-            except PluginError:
-                self._cut()
-                return
+        run = self._run
+        if run is not None:
+            if run.watchers:
+                run.watch_body(pieces, ended=ended)
+            if run.filters_body:
+                try:
+                    pieces = run.filter_body(pieces, ended=ended)
+                except PluginError:
+                    self._cut()
+                    return
         if self._backlog is None:
             self.relay(pieces, ended=ended)
         else:
@@ -584,16 +590,37 @@ class Exchange(ExchangeHeads):
         body = bodies.render(message, self.request_id.decode(), content_type) if message else b""
         self._respond(bodies.as_sent(status), content_type, body, extra)
 
-    def answer_with(self, reply: Reply) -> None:
+    def answer_with(self, reply: Reply | Replay) -> None:
         """End the exchange with the answer of a plugin."""
+        if isinstance(reply, Replay):
+            self._replay(reply)
+            return
         extra = b"".join(line(name, value) for name, value in (reply.headers or {}).items())
         if reply.message is not None:
             self.answer(reply.status, reply.message, extra)
         else:
             self._respond(reply.status, reply.content_type, reply.body, extra)
 
+    def _replay(self, reply: Replay) -> None:
+        """End the exchange with a service's earlier response, as if it had just come."""
+        head, run = reply.head, self._run
+        self._chosen_at = self._head_at = perf_counter()
+        self.status = head.status
+        self.response_head = head
+        pieces = [] if head.body_length == NO_BODY else [reply.body]
+        lines = self._response_lines(head)
+        if run is None or not run.filters:
+            self.egress_bytes += self._downstream.begin_response(
+                head.status_text, lines, head.body_length, pieces, ended=True
+            )
+        elif not self._begin_filtered(run, head, lines, head.body_length, pieces, ended=True):
+            return
+        self._end()
+
     def _answer_failed(self) -> None:
         """Answer what a plugin's failure on the way back deserves; plugins do not see that."""
+        if self._run is not None:
+            self._run.stop()
         self._run = None
         self._from_upstream = False
         self.answer_with(UNEXPECTED)
@@ -620,7 +647,7 @@ class Exchange(ExchangeHeads):
 
     def _filtered_answer(self, run: PluginRun, lines: bytes, body: bytes) -> tuple[bytes, bytes]:
         """Return lines and body of our own answer as plugins make it. Raises PluginError."""
-        response = Response(self.status, lines, from_upstream=False)
+        response = Response(self.status, lines)
         run.filter_head(response)
         if run.filters_body:
             body = b"".join(run.filter_body([body], ended=True))

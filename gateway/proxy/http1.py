@@ -299,7 +299,7 @@ def parse_response_head(
         end > limits.head_bytes or data.count(b"\n", 0, end) - 2 > limits.header_count
     ):
         raise MessageError("response head too large")
-    return _read_response_head(data[:end], request_method)
+    return read_response_head(data[:end], request_method)
 
 
 def _read_request_fields(lines: bytes) -> RequestFields:
@@ -338,8 +338,8 @@ def _read_request_fields(lines: bytes) -> RequestFields:
     return fields
 
 
-def _read_response_head(text: bytes, request_method: bytes) -> ResponseHead:
-    """Read a status line and the header lines after it."""
+def read_response_head(text: bytes, request_method: bytes) -> ResponseHead:
+    """Read a whole head: status line, header lines, and the empty one. Raises MessageError."""
     match = _RESPONSE_HEAD.fullmatch(text, 0, len(text) - 4)
     if match is None:
         raise MessageError("malformed response head")

@@ -11,9 +11,9 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gateway.plugins.reply import Reply
+from gateway.plugins.reply import Replay, Reply
 from gateway.plugins.request import Asked, Request
-from gateway.plugins.response import Response
+from gateway.plugins.response import Response, Watcher
 from gateway.proxy.plugin_failures import PluginFailures
 
 if TYPE_CHECKING:
@@ -33,9 +33,12 @@ class Served(Asked, Protocol):
         """Go on: all plugins have let the request pass."""
         ...
 
-    def answer_with(self, reply: Reply) -> None:
+    def answer_with(self, reply: Reply | Replay) -> None:
         """End the exchange with a plugin's answer."""
         ...
+
+
+_ANSWERS = (Reply, Replay)
 
 
 class PluginError(Exception):
@@ -55,6 +58,7 @@ class PluginRun:
         "filters_body",
         "request",
         "uses",
+        "watchers",
     )
 
     def __init__(self, exchange: Served, chain: Chain, failures: PluginFailures) -> None:
@@ -67,6 +71,7 @@ class PluginRun:
         self._is_settled = chain.uses is not None
         self.uses: Sequence[RunningPlugin] = self._met if chain.uses is None else chain.uses
         self.filters_body = False
+        self.watchers: Sequence[tuple[RunningPlugin, Watcher]] = ()
 
     # -- on the way there
 
@@ -85,7 +90,7 @@ class PluginRun:
                 return
             if outcome is None:
                 continue
-            if isinstance(outcome, Reply):
+            if isinstance(outcome, _ANSWERS):
                 self._answer(outcome, position)
             else:
                 self._wait(use, outcome, position)
@@ -127,7 +132,7 @@ class PluginRun:
         else:
             self._answer(outcome, position)
 
-    def _answer(self, reply: Reply, position: int) -> None:
+    def _answer(self, reply: Reply | Replay, position: int) -> None:
         self.collect(position + 1)
         self._exchange.answer_with(reply)
 
@@ -142,8 +147,22 @@ class PluginRun:
                 except Exception as error:  # noqa: BLE001 - a plugin's, whatever it is
                     self._failed(use, error)
                     raise PluginError from None
+                if response.watcher is not None:
+                    self.watchers = (*self.watchers, (use, response.watcher))
+                    response.watcher = None
             if use.body_filter is not None:
                 self.filters_body = True
+
+    def watch_body(self, pieces: list[bytes], *, ended: bool) -> None:
+        """Show some pieces to those who only watch; who fails sees no more."""
+        data = b"".join(pieces)
+        for use, watcher in self.watchers:
+            try:
+                watcher.take(data, ended)
+            except Exception as error:  # noqa: BLE001 - a plugin's, whatever it is
+                self._failed(use, error)
+                self.watchers = tuple(it for it in self.watchers if it[1] is not watcher)
+                watcher.drop()
 
     def filter_body(self, pieces: list[bytes], *, ended: bool) -> list[bytes]:
         """Return what goes to the client in place of some pieces. Raises PluginError."""
@@ -179,9 +198,11 @@ class PluginRun:
                     self._failed(use, error)
 
     def stop(self) -> None:
-        """Wait for no plugin any more."""
+        """Wait for no plugin any more, and show none any more."""
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
+        for _, watcher in self.watchers:
+            watcher.drop()
 
     def _failed(self, use: RunningPlugin, error: Exception) -> Reply:
         return self._failures.note(use, error)
