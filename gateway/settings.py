@@ -428,6 +428,9 @@ class NodeSettings(SharedSettings):
         "", description="Client certificate (PEM file) shown where no entity gives one."
     )
     upstream_tls_cert_key: str = Field("", description="The private key of `upstream_tls_cert`.")
+    health_probes_limit: Annotated[int, Field(ge=1)] = Field(
+        256, description="Probes of targets at once, over all upstreams with active health checks."
+    )
     dns_servers: str = Field(
         "",
         description="Name servers, as addresses with or without a port, like "
@@ -492,6 +495,11 @@ class NodeSettings(SharedSettings):
         0.25,
         description="How long the event loop may be held up before the log names what does it; 0 "
         "means never.",
+    )
+    cache_limit_bytes: Bytes = Field(
+        67_108_864,
+        description="Most bytes of responses that proxy-cache keeps in memory; one of them takes "
+        "at most a 64th, and those still on their way a quarter on top.",
     )
 
     # -- access log
