@@ -8,23 +8,29 @@ none share one for each host and port.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from math import inf
 from time import perf_counter
 from typing import Protocol
 from uuid import UUID
 from weakref import WeakValueDictionary
 
-from immutables import Map
-
-from gateway.balancing import Balancing, Group, Member
+from gateway.balancing import Balancing, Endpoint, Group, Member
+from gateway.balancing.endpoint import Identity
+from gateway.balancing.health import Report
 from gateway.proxy import errors
+from gateway.proxy.health.checker import HealthChecker
+from gateway.proxy.health.watch import Watch
 from gateway.proxy.name_lookup import Address
 from gateway.proxy.resolver import Name, Resolver
 from gateway.snapshot import Service, Snapshot, Target, Upstream
 from gateway.snapshot.compiled import host_headers
 
 _SWEPT_AT_ONCE = 32
+
+_LOOKUPS_S = 10.0
+"""How long to wait for names at most: their own deadlines may follow each other."""
 
 _DIRECT = Balancing()
 
@@ -53,6 +59,7 @@ class Destination(Group):
         "_targets",
         "_use_srv_name",
         "_waiters",
+        "_watch",
         "due_at",
         "upstream",
     )
@@ -67,11 +74,12 @@ class Destination(Group):
         self._names: dict[str, Name] = {}
         self._members: list[Member] = []
         self._waiters: list[Waiter] = []
+        self._watch: Watch | None = None  # over the endpoints' health, where it is checked
         self.due_at = inf
 
     # -- what the configuration says
 
-    def follow(self, upstream: Upstream) -> None:
+    def follow(self, upstream: Upstream, checker: HealthChecker) -> None:
         """Be what an upstream entity says, if that is news."""
         if upstream is self.upstream or upstream == self.upstream:
             return
@@ -79,7 +87,18 @@ class Destination(Group):
         self._host_header = upstream.host_header
         self._use_srv_name = upstream.use_srv_name
         self.rebalance(upstream.balancing)
+        self.check_health(upstream.health_checks)
+        if upstream.health_checks is None:
+            self.leave()
+        elif self._watch is None:
+            self._watch = checker.watch(self)
         self.lead_to(list(upstream.targets.values()))
+
+    def leave(self) -> None:
+        """Have the health of endpoints checked no more."""
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
 
     def lead_to(self, targets: Sequence[Target]) -> None:
         """Have these targets."""
@@ -87,6 +106,37 @@ class Destination(Group):
         hosts = {target.host for target in targets if target.address is None}
         self._names = {host: self._resolver.name(host) for host in hosts}
         self._take()
+
+    def on_turn(self, endpoint: Endpoint, reason: str) -> None:
+        """Pass on that an endpoint has become available, or not, and why."""
+        if self._watch is not None:
+            self._watch.on_turn(endpoint, reason)
+
+    def take_probe(self, identity: Identity, report: Report, reason: str) -> None:
+        """Take what the probe of another node has found."""
+        if self._watch is not None:
+            self._watch.take(identity, report, reason)
+
+    # -- what is told of it
+
+    def endpoints_of(self, target: Target) -> list[Endpoint]:
+        """Return the endpoints that a target stands for at the moment."""
+        identities = (member.identity for member in self._behind(target, perf_counter()))
+        return [self.endpoints[identity] for identity in identities if identity in self.endpoints]
+
+    def name_of(self, target: Target) -> Name | None:
+        """Return what is known of a target's name, None for an address."""
+        return self._names.get(target.host)
+
+    async def names_asked(self) -> None:
+        """Wait until all names have been asked for once."""
+        lookups = []
+        for name in self._names.values():
+            if not name.fresh_until:
+                self._resolver.look_up(name, self._on_answer)
+                lookups.append(name.lookup)
+        if lookups:
+            await asyncio.wait([lookup for lookup in lookups if lookup], timeout=_LOOKUPS_S)
 
     # -- what names lead to
 
@@ -127,11 +177,15 @@ class Destination(Group):
         """Take over what is known of the names by now."""
         now = perf_counter()
         names = self._names.values()
-        self.due_at = min((name.fresh_until for name in names if name.lookup is None), default=inf)
+        asked = self._on_answer
+        self.due_at = min((n.fresh_until for n in names if asked not in n.waiting), default=inf)
         members = [member for target in self._targets for member in self._behind(target, now)]
         if members != self._members:
             self._members = members
-            self.arrange(members)
+            self.arrange(members, now)
+        if self._watch is not None:
+            self._watch.follow(self.health_checks)
+            self._watch.keep_fresh(self.due_at)
 
     def _behind(self, target: Target, now: float) -> Iterator[Member]:
         """Yield the members that a target stands for."""
@@ -150,16 +204,19 @@ class Destination(Group):
 
 
 class Destinations:
-    """All destinations of a node."""
+    """All destinations of a node; those of upstream entities whose health ``checker`` checks."""
 
-    def __init__(self, resolver: Resolver, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, resolver: Resolver, loop: asyncio.AbstractEventLoop, checker: HealthChecker
+    ) -> None:
         self._resolver = resolver
         self._loop = loop
+        self.checker = checker
         self.nowhere = Destination(resolver)
         self._of_upstreams: dict[UUID, Destination] = {}
         self._direct: WeakValueDictionary[Target, Destination] = WeakValueDictionary()
-        self._upstreams: Map[UUID, Upstream] = Map()
-        self._unswept: list[UUID] = []
+        self.snapshot = Snapshot.empty()
+        self._unswept: Iterator[UUID] | None = None  # while there is any
 
     def of(self, service: Service, snapshot: Snapshot) -> Destination:
         """Return where the requests of a service go by ``snapshot``, the current one."""
@@ -172,8 +229,12 @@ class Destinations:
         if destination is None:
             destination = Destination(self._resolver, upstream.balancing)
             self._of_upstreams[upstream.id] = destination
-        destination.follow(upstream)
+        destination.follow(upstream, self.checker)
         return destination
+
+    def known(self) -> list[Destination]:
+        """Return those of upstream entities that have their health checked or had requests."""
+        return list(self._of_upstreams.values())
 
     def _to(self, target: Target) -> Destination:
         destination = self._direct.get(target)
@@ -184,25 +245,23 @@ class Destinations:
 
     def use(self, snapshot: Snapshot) -> None:
         """Let all follow a new snapshot, a few at a time; those in use follow at once, by `of`."""
-        self._upstreams = snapshot.upstreams
-        is_sweeping = bool(self._unswept)
-        self._unswept = list(self._of_upstreams)
-        if self._unswept and not is_sweeping:
+        self.snapshot = snapshot
+        is_sweeping = self._unswept is not None
+        self._unswept = chain(list(self._of_upstreams), snapshot.upstreams)
+        if not is_sweeping:
             self._loop.call_soon(self._sweep)
 
     def _sweep(self) -> None:
-        for id_ in _last(self._unswept, _SWEPT_AT_ONCE):
-            upstream = self._upstreams.get(id_)
-            if upstream is None:
-                del self._of_upstreams[id_]
-            else:
-                self._of_upstreams[id_].follow(upstream)
-        if self._unswept:
+        """Bring a few up to date. Where health is checked, that begins before the first request."""
+        assert self._unswept is not None  # noqa: S101 - or this would not be called
+        ids = list(islice(self._unswept, _SWEPT_AT_ONCE))
+        for id_ in ids:
+            upstream, is_known = self.snapshot.upstreams.get(id_), id_ in self._of_upstreams
+            if upstream is None and is_known:
+                self._of_upstreams.pop(id_).leave()
+            elif upstream is not None and (is_known or upstream.health_checks is not None):
+                self.of_upstream(upstream)
+        if len(ids) == _SWEPT_AT_ONCE:
             self._loop.call_soon(self._sweep)
-
-
-def _last(ids: list[UUID], most: int) -> Iterable[UUID]:
-    """Take the last few out of a list."""
-    taken = ids[-most:]
-    del ids[-most:]
-    return taken
+        else:
+            self._unswept = None

@@ -20,6 +20,8 @@ from gateway.proxy.destinations import Destinations
 from gateway.proxy.failures import FailureLog
 from gateway.proxy.forwarding import Forwarding
 from gateway.proxy.freshness import Freshness
+from gateway.proxy.health.checker import HealthChecker
+from gateway.proxy.health.view import HealthView
 from gateway.proxy.http1 import HeadLimits
 from gateway.proxy.names import wire_names
 from gateway.proxy.plugin_failures import PluginFailures
@@ -101,8 +103,10 @@ class Proxy:
         self.spool_room = SpoolRoom(settings.body_spool_dir, settings.body_spool_limit_bytes)
         self.wheel = DeadlineWheel(loop)
         self.resolver = Resolver(settings)
-        self.destinations = Destinations(self.resolver, loop)
         self.upstream_tls = UpstreamTls(settings, self.failures)
+        self._health_checker = self._make_health_checker()
+        self.destinations = Destinations(self.resolver, loop, self._health_checker)
+        self.health = HealthView(self.destinations)
         self.pools = UpstreamPools(
             settings,
             wheel=self.wheel,
@@ -140,6 +144,10 @@ class Proxy:
             return None
         return TlsTermination(self.settings, lambda: self.table.snapshot, self.failures)
 
+    def _make_health_checker(self) -> HealthChecker:
+        limit = self.settings.health_probes_limit
+        return HealthChecker(limit, self.wheel, self.upstream_tls, lambda: self.table.snapshot)
+
     def start(self) -> None:
         """Begin to watch deadlines and to write the access log."""
         self.wheel.start()
@@ -149,6 +157,7 @@ class Proxy:
     async def stop(self) -> None:
         """Close the upstream side and the log. The listener has closed the clients' side before."""
         await self.freshness.stop()
+        await self._health_checker.stop()
         await self.pools.stop()
         await self.upstream_tls.stop()
         await self.resolver.stop()

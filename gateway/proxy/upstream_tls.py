@@ -18,7 +18,7 @@ from uuid import UUID
 from gateway.proxy.failures import FailureLog
 from gateway.proxy.key_pairs import load_authority, load_pair, read_file, read_pair
 from gateway.settings import NodeSettings, SettingError, named
-from gateway.snapshot import KeyPair, Service, Snapshot
+from gateway.snapshot import KeyPair, Service, Snapshot, Upstream
 
 _CONTEXTS_LIMIT = 256  # up to 1 MB each, with the system's CA certificates
 
@@ -82,6 +82,13 @@ class UpstreamTls:
             pairs=pairs,
         )
 
+    def terms_of_probes(self, upstream: Upstream, snapshot: Snapshot, *, verify: bool) -> TlsTerms:
+        """Return the terms of probes of an upstream entity: no service has a say in them."""
+        pairs = self._pairs_in(upstream.client_certificate, snapshot, upstream.name)
+        if not verify:
+            return TlsTerms(verify=False, depth=0, authorities=(), pairs=pairs)
+        return TlsTerms(verify=True, depth=self._depth, authorities=self._authorities, pairs=pairs)
+
     async def context_of(self, terms: TlsTerms) -> ssl.SSLContext:
         """Return the context for new connections on these terms."""
         context = self._contexts.get(terms)
@@ -103,11 +110,15 @@ class UpstreamTls:
             upstream_id = snapshot.upstream_ids.get(service.host)
             if upstream_id is not None:
                 id_ = snapshot.upstreams[upstream_id].client_certificate
+        return self._pairs_in(id_, snapshot, service.label)
+
+    def _pairs_in(self, id_: UUID | None, snapshot: Snapshot, whose: str) -> tuple[KeyPair, ...]:
+        """Return the key pairs of a client certificate, those of the settings without one."""
         if id_ is None:
             return self._pairs
         certificate = snapshot.certificates.get(id_)
         if certificate is None:
-            self._note_missing("client certificate", id_, service)
+            self._note_missing("client certificate", id_, whose)
             return ()
         return certificate.pairs
 
@@ -119,13 +130,13 @@ class UpstreamTls:
         for id_ in service.ca_certificates:
             pem = snapshot.ca_certificates.get(id_)
             if pem is None:
-                self._note_missing("CA certificate", id_, service)
+                self._note_missing("CA certificate", id_, service.label)
             else:
                 found.append(pem)
         return tuple(found)
 
-    def _note_missing(self, what: str, id_: UUID, service: Service) -> None:
-        self._failures.note(f"{what} missing", f"{id_} is one of the bad entities", service.label)
+    def _note_missing(self, what: str, id_: UUID, whose: str) -> None:
+        self._failures.note(f"{what} missing", f"{id_} is one of the bad entities", whose)
 
     def _make(self, terms: TlsTerms) -> asyncio.Task[ssl.SSLContext]:
         task = self._making[terms] = asyncio.get_running_loop().create_task(

@@ -89,6 +89,11 @@ class HealthChange:
     available: bool
     reason: str
 
+    @property
+    def address(self) -> str:
+        """IP address and port, as in a URL."""
+        return host_and_port(self.ip, self.port)
+
 
 class HealthFacts(Protocol):
     """The health of upstream entities as a node sees it; for calls from its event loop."""
@@ -114,6 +119,11 @@ class HealthFacts(Protocol):
     def on_change(self, hear: Callable[[HealthChange], None]) -> None:
         """Let ``hear`` hear of each change from now on. It has to be quick, and not to raise."""
         ...
+
+
+def host_and_port(host: str, port: int) -> str:
+    """Return both as they stand in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _sum(addresses: Iterable[AddressHealth]) -> WeightHealth:

@@ -13,8 +13,10 @@ import pytest
 from gateway.entities import Row
 from gateway.metrics.traffic import TrafficMetrics
 from gateway.proxy.client import Client
+from gateway.proxy.deadlines import DeadlineWheel
 from gateway.proxy.destinations import Destinations
 from gateway.proxy.failures import FailureLog
+from gateway.proxy.health.checker import HealthChecker
 from gateway.proxy.http1 import HeadLimits, RequestHead, parse_request_head
 from gateway.proxy.resolution import RouteTable, Sightings
 from gateway.proxy.resolver import Resolver
@@ -49,8 +51,9 @@ async def table_of(
     applier = SnapshotApplier(lambda _: None, flavor)
     await applier.apply(full_load(tables))
     assert applier.bad_entities() == []
-    upstream_tls = UpstreamTls(NodeSettings(), FailureLog())
-    destinations = Destinations(Resolver(NodeSettings()), asyncio.get_running_loop())
+    loop, upstream_tls = asyncio.get_running_loop(), UpstreamTls(NodeSettings(), FailureLog())
+    checker = HealthChecker(1, DeadlineWheel(loop), upstream_tls, lambda: applier.current)
+    destinations = Destinations(Resolver(NodeSettings()), loop, checker)
     return RouteTable(
         applier.current,
         TrafficMetrics(),
