@@ -54,6 +54,7 @@ from gateway.status.facts import BadEntity, ConnectionCounts, NodeIdentity
 from gateway.store import migrate
 from gateway.store.admin_tokens import AdminTokens
 from gateway.store.errors import StoreError, StoreUnavailable
+from gateway.store.rate_limits import RateLimitCounters
 from gateway.store.replica import ReplicaSource
 from gateway.store.store import Store
 from gateway.sync.loop import SyncLoop
@@ -129,12 +130,14 @@ class Node:
             stale_s=self.sync.stale_s,
         )
         self.commands = Commands()
-        self.plugins = PluginHost(settings, self.commands, self.traffic)
+        self.store = Store(settings)
+        self.plugins = PluginHost(
+            settings, self.commands, self.traffic, counters=self._make_counters()
+        )
         self._stall_monitor = StallMonitor(settings.loop_stall_s)
         self.applier = SnapshotApplier(
             self.proxy.use, settings.router_flavor, self.plugins.make, self.commands
         )
-        self.store = Store(settings)
         self._admin_tokens = AdminTokens(self.store)
         strategy = create_strategy(settings)
         self._link = strategy.link if isinstance(strategy, HybridStrategy) else None
@@ -293,6 +296,12 @@ class Node:
         if self.settings.role is not Role.CONTROL_PLANE:
             return None
         return ControlPlane(self.settings, self.store, self._sync_now)
+
+    def _make_counters(self) -> RateLimitCounters | None:
+        """Return the counters in the database, which a data plane does not have."""
+        if self.settings.role is Role.DATA_PLANE:
+            return None
+        return RateLimitCounters(self.store.autocommit)
 
     def _make_admin_tls(self) -> SSLContext | None:
         """Return what the Admin API needs for TLS, if it has such a listener.

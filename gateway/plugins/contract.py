@@ -66,6 +66,7 @@ from gateway.commands import Handler
 from gateway.entities.entity import Record
 from gateway.entities.types import PROTOCOLS
 from gateway.metrics.traffic import TrafficMetrics
+from gateway.plugins.counter_store import CounterStore
 from gateway.settings import NodeSettings
 
 HTTP_PROTOCOLS = ("grpc", "grpcs", "http", "https")
@@ -97,6 +98,8 @@ class NodeServices:
     """Lets somebody carry out the commands of a name, which the Admin API gives to all nodes."""
     traffic: TrafficMetrics
     """What the node counts of requests."""
+    counters: CounterStore | None = None
+    """Counters that all nodes have in common; None on a node without the database."""
 
 
 @runtime_checkable

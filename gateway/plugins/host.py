@@ -16,6 +16,7 @@ from gateway.metrics.traffic import TrafficMetrics
 from gateway.plugins import registry
 from gateway.plugins.chain import RunningPlugin
 from gateway.plugins.contract import Measured, NodeServices, Plugin, Use
+from gateway.plugins.counter_store import CounterStore
 from gateway.settings import MissingPluginAction, NodeSettings
 
 _log = structlog.get_logger(__name__)
@@ -37,9 +38,10 @@ class PluginHost:
         commands: Commands,
         traffic: TrafficMetrics,
         present: Mapping[str, type[Plugin]] | None = None,
+        counters: CounterStore | None = None,
     ) -> None:
         self._present = registry.present() if present is None else present
-        self._services = NodeServices(settings, self._begin, commands.handle, traffic)
+        self._services = NodeServices(settings, self._begin, commands.handle, traffic, counters)
         self._shared: dict[str, Any] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 

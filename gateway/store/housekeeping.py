@@ -16,7 +16,7 @@ from sqlalchemy import Table, delete, exists, func, select, text
 
 from gateway.entities.entity_type import EXPIRY_COLUMN
 from gateway.settings import NodeSettings
-from gateway.store import nodes
+from gateway.store import nodes, rate_limits
 from gateway.store.errors import StoreError
 from gateway.store.session import IsolationLevel, Session
 from gateway.store.tables import VERSIONED_TABLES
@@ -91,6 +91,7 @@ class Housekeeping:
             "prune the change log": self._prune_changes,
             "prune the audit log": self._prune_audit,
             "remove what has expired": self._remove_expired,
+            "forget counters": self._forget_counters,
         }.items():
             try:
                 await chore()
@@ -110,6 +111,13 @@ class Housekeeping:
             async with self._open_session("AUTOCOMMIT") as session:
                 pruned = await session.execute(_PRUNE_AUDIT.bindparams(keep=self._audit_keep))
             if pruned.rowcount < BITE:
+                return
+
+    async def _forget_counters(self) -> None:
+        for _ in range(MOST_BITES):
+            async with self._open_session("AUTOCOMMIT") as session:
+                forgotten = await session.execute(rate_limits.FORGET_OVER.bindparams(most=BITE))
+            if forgotten.rowcount < BITE:
                 return
 
     async def _remove_expired(self) -> None:

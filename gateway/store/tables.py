@@ -259,3 +259,13 @@ of the columns that differ, secret ones among them.
 ``token`` is the name of the one used, ``address`` the client's; all three of the request are null
 for SQL by hand, of which ``db_role`` tells.
 """
+
+rate_limit_counters = Table(
+    "rate_limit_counters",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("starts_at", _timestamp, nullable=False),
+    Column("ends_at", _timestamp, nullable=False),
+    Column("used", BigInteger, nullable=False),
+)
+"""What somebody has used in a window of a limit. ``id`` is a digest of whose it is and which."""
