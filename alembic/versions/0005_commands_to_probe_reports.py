@@ -1,7 +1,8 @@
 """Commands, and counters of rate limits.
 
 Commands belong to versions as entities do, so they are tracked by the same triggers. Nodes of the
-release before know nothing of the table, and so do not carry them out.
+release before know nothing of the table, and so do not carry them out. What probes have found, and
+what nodes tell of health, is no configuration and has no version.
 
 Counters are no configuration and have no version.
 """
@@ -23,10 +24,14 @@ TIMESTAMP = sa.TIMESTAMP(timezone=True)
 
 def upgrade() -> None:
     create_commands()
+    create_probe_reports()
+    op.add_column("nodes", sa.Column("health", postgresql.JSONB()))
     create_rate_limit_counters()
 
 
 def downgrade() -> None:
+    op.drop_column("nodes", "health")
+    op.drop_table("probe_reports")
     op.drop_table("rate_limit_counters")
     op.drop_table("commands")
 
@@ -47,6 +52,27 @@ def create_commands() -> None:
     op.create_index("commands_expires_at_idx", "commands", ["expires_at"])
     op.create_index("commands_tags_idx", "commands", ["tags"], postgresql_using="gin")
     op.execute("SELECT gateway_track_changes('commands')")
+
+
+def create_probe_reports() -> None:
+    op.create_table(
+        "probe_reports",
+        sa.Column("upstream_id", sa.Uuid(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("port", sa.Integer(), nullable=False),
+        sa.Column("node_id", sa.Uuid(), nullable=False),
+        sa.Column("report", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("streak", sa.Integer(), nullable=False),
+        sa.Column("reported_at", TIMESTAMP, nullable=False),
+        sa.PrimaryKeyConstraint(
+            "upstream_id", "host", "address", "port", "node_id", name="probe_reports_pkey"
+        ),
+        prefixes=["UNLOGGED"],  # what is lost in a crash is old a second later
+    )
+    op.create_index("probe_reports_reported_at_idx", "probe_reports", ["reported_at"])
 
 
 def create_rate_limit_counters() -> None:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Identity,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
@@ -181,9 +182,11 @@ nodes = Table(
     Column("software_version", Text, nullable=False),
     Column("role", Text, nullable=False, server_default="traditional"),
     Column("applied_committed_at", _timestamp),
+    Column("health", JSONB),
 )
 """Nodes as they last reported themselves, times by the database's clock except ``started_at``.
 
+``health`` tells of unhealthy addresses, in few words; nodes of an older release do not.
 ``applied_committed_at`` is when the applied version was committed: a database restored from a
 backup gives the same numbers out again, and only the time tells the two apart.
 """
@@ -207,6 +210,27 @@ data_planes = Table(
 """Data planes as they last reported to a control plane, seen times by the database's clock.
 
 ``control_plane_id`` is the node that wrote the row last.
+"""
+
+probe_reports = Table(
+    "probe_reports",
+    metadata,
+    Column("upstream_id", Uuid, primary_key=True),
+    Column("host", Text, primary_key=True),
+    Column("address", Text, primary_key=True),
+    Column("port", Integer, primary_key=True, autoincrement=False),
+    Column("node_id", Uuid, primary_key=True),
+    Column("report", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("streak", Integer, nullable=False),
+    Column("reported_at", _timestamp, nullable=False, index=True),
+    prefixes=["UNLOGGED"],
+)
+"""What the last probe of an address by a node has found, for nodes that do not probe it themselves.
+
+``number`` counts the node's probes of the address, ``streak`` those in a row that found the same.
+``reported_at`` is by the database's clock. What is lost in a crash is old a second later.
 """
 
 admin_tokens = Table(
