@@ -36,6 +36,7 @@ from gateway.hybrid.control_plane import ControlPlane
 from gateway.hybrid.strategy import HybridStrategy
 from gateway.listener import Listener, ListenError, address_of, open_socket
 from gateway.logs import configure_logs
+from gateway.marks import obey as obey_marks
 from gateway.metrics.apply import ApplyMetrics
 from gateway.metrics.exposition import Exposition
 from gateway.metrics.traffic import TrafficMetrics
@@ -44,6 +45,7 @@ from gateway.plugins import registry
 from gateway.plugins.host import PluginHost
 from gateway.proxy.arrival import connection_factory
 from gateway.proxy.failures import FailureLog
+from gateway.proxy.health.view import HealthView
 from gateway.proxy.proxy import Proxy
 from gateway.settings import MissingPluginAction, NodeSettings, Role, SettingError, named
 from gateway.snapshot import SnapshotApplier
@@ -130,6 +132,7 @@ class Node:
             stale_s=self.sync.stale_s,
         )
         self.commands = Commands()
+        obey_marks(self.commands, self.health)
         self.store = Store(settings)
         self.plugins = PluginHost(
             settings, self.commands, self.traffic, counters=self._make_counters()
@@ -260,6 +263,11 @@ class Node:
             waiting=len(clients) - busy - reading,
             total_requests=counts.total_requests,
         )
+
+    @property
+    def health(self) -> HealthView:
+        """The health of upstream entities as this node sees it."""
+        return self.proxy.health
 
     @property
     def access_log_counts(self) -> WriterCounts | None:
