@@ -85,24 +85,3 @@ def create_rate_limit_counters() -> None:
         sa.PrimaryKeyConstraint("id", name="rate_limit_counters_pkey"),
         postgresql_with={"fillfactor": 50},  # rows are written again and again, in their place
     )
-
-
-def create_probe_reports() -> None:
-    op.create_table(
-        "probe_reports",
-        sa.Column("upstream_id", sa.Uuid(), nullable=False),
-        sa.Column("host", sa.Text(), nullable=False),
-        sa.Column("address", sa.Text(), nullable=False),
-        sa.Column("port", sa.Integer(), nullable=False),
-        sa.Column("node_id", sa.Uuid(), nullable=False),
-        sa.Column("report", sa.Text(), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("number", sa.BigInteger(), nullable=False),
-        sa.Column("streak", sa.Integer(), nullable=False),
-        sa.Column("reported_at", TIMESTAMP, nullable=False),
-        sa.PrimaryKeyConstraint(
-            "upstream_id", "host", "address", "port", "node_id", name="probe_reports_pkey"
-        ),
-        prefixes=["UNLOGGED"],  # what is lost in a crash is old a second later
-    )
-    op.create_index("probe_reports_reported_at_idx", "probe_reports", ["reported_at"])
