@@ -22,6 +22,8 @@ KEY = "a-key-of-the-load"
 """What key-auth asks for on the route /guarded."""
 MOST_REQUESTS = 1_000_000_000
 """The limit there, which no load reaches."""
+KEPT_S = 3600
+"""How long proxy-cache keeps a response on the route /cached."""
 
 CHURN_INTERVAL_S = 0.5
 APPLY_TIMEOUT_S = 300.0
@@ -62,7 +64,10 @@ class Gateway:
         self._create_route("plain", "/", upstream)
         self._create_route("websocket", "/ws", echo)
         self._create_route("guarded", "/guarded", upstream)
-        self._guard("guarded", {"key-auth": {}, "rate-limiting": {"minute": MOST_REQUESTS}})
+        self._create_route("cached", "/cached", upstream)
+        self._let_in("load")
+        self._put("guarded", {"key-auth": {}, "rate-limiting": {"minute": MOST_REQUESTS}})
+        self._put("cached", {"proxy-cache": {"strategy": "memory", "cache_ttl": KEPT_S}})
         self._wait_for_apply()
         return node
 
@@ -129,10 +134,13 @@ class Gateway:
         route = {"paths": [path], "strip_path": False}
         self._admin.put(f"/services/{name}/routes/{name}", json=route).raise_for_status()
 
-    def _guard(self, route: str, plugins: Mapping[str, object]) -> None:
-        """Put plugins on a route, and let in who has the key."""
-        self._admin.put("/consumers/load").raise_for_status()
-        self._admin.post("/consumers/load/key-auth", json={"key": KEY}).raise_for_status()
+    def _let_in(self, consumer: str) -> None:
+        """Give the key to a consumer."""
+        self._admin.put(f"/consumers/{consumer}").raise_for_status()
+        self._admin.post(f"/consumers/{consumer}/key-auth", json={"key": KEY}).raise_for_status()
+
+    def _put(self, route: str, plugins: Mapping[str, object]) -> None:
+        """Put plugins on a route."""
         for name, config in plugins.items():
             body = {"name": name, "config": config}
             self._admin.post(f"/routes/{route}/plugins", json=body).raise_for_status()

@@ -91,6 +91,12 @@ SCENARIOS = (
         Requests("/guarded", api_key=KEY),
         Bar("requests_per_s", 0.42),
     ),
+    _against_nginx(
+        "cached",
+        "Plain, from the cache of proxy-cache (nginx has none, and asks the upstream)",
+        Requests("/cached"),
+        Bar("requests_per_s", 0.6),
+    ),
     _against_nginx("close", "Plain, a connection for each request", Requests(keep_alive=False)),
     _against_nginx("10k", "10 KB body", Requests("/10k"), Bar("requests_per_s", 0.5)),
     _against_nginx("1m", "1 MB body", Requests("/1m"), Bar("requests_per_s", 0.65)),
