@@ -16,8 +16,10 @@ class ProbePlan(Protocol):
         """Tell whether this node is to probe an address now."""
         ...
 
-    def note(self, upstream_id: UUID, identity: Identity, report: Report, reason: str) -> None:
-        """Hear what a probe of this node has found, so that others may be told."""
+    def note(
+        self, upstream_id: UUID, identity: Identity, report: Report | None, reason: str
+    ) -> None:
+        """Hear what a probe of this node has found, None for nothing, so that others are told."""
         ...
 
 
@@ -29,5 +31,7 @@ class EachNode:
         del upstream_id, identity
         return True
 
-    def note(self, upstream_id: UUID, identity: Identity, report: Report, reason: str) -> None:
+    def note(
+        self, upstream_id: UUID, identity: Identity, report: Report | None, reason: str
+    ) -> None:
         """Keep it to ourselves."""

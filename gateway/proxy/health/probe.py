@@ -37,10 +37,14 @@ class Security(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a probe has found, None for nothing; and the same in words."""
+    """What a probe has found, None for nothing; and the same in words.
+
+    ``was_asked`` is False where the trouble is ours.
+    """
 
     report: Report | None
     reason: str
+    was_asked: bool = True
 
 
 async def probe(endpoint: Endpoint, probes: Probes, security: Security | None) -> Outcome:
@@ -56,8 +60,9 @@ async def probe(endpoint: Endpoint, probes: Probes, security: Security | None) -
     except TimeoutError:
         return Outcome(Report.TIMEOUT, "connect timed out")
     except Exception as error:  # noqa: BLE001 - whatever it is, there is no connection
-        is_ours = isinstance(error, OSError) and error.errno in _OUR_TROUBLE
-        return Outcome(None if is_ours else Report.TCP_FAILURE, _in_words(error))
+        if isinstance(error, OSError) and error.errno in _OUR_TROUBLE:
+            return Outcome(None, _in_words(error), was_asked=False)
+        return Outcome(Report.TCP_FAILURE, _in_words(error))
     try:
         if probes.path is None:
             return Outcome(Report.SUCCESS, "connected")

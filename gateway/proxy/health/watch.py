@@ -162,8 +162,9 @@ class Watch:
         try:
             security = await checker.security_of(upstream, probes)
             outcome = await probe(endpoint, probes, security)
-            if outcome.report is not None and watched.is_wanted:
+            if outcome.was_asked:
                 checker.plan.note(upstream.id, endpoint.identity, outcome.report, outcome.reason)
+            if outcome.report is not None and watched.is_wanted:
                 self._destination.report(
                     endpoint, outcome.report, probes.criteria.limits, f"probe: {outcome.reason}"
                 )
