@@ -33,6 +33,7 @@ from gateway.commands import Commands
 from gateway.entities import ENTITIES, Row
 from gateway.metrics.traffic import TrafficMetrics
 from gateway.plugins.contract import Plugin
+from gateway.plugins.counter_store import CounterStore
 from gateway.plugins.host import PluginHost
 from gateway.proxy.arrival import connection_factory
 from gateway.proxy.proxy import Proxy
@@ -84,7 +85,7 @@ class Serving:
 
     ``kind`` is the plugin under test with its ``config``; `use` adds further ones, `consumer` who
     may ask. ``settings`` are those of a node; ``route`` are the fields of the route, ``target``
-    those of its service.
+    those of its service. ``counters`` may be set to those that it has in common with other nodes.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Serving:
     ) -> None:
         self.settings = NodeSettings(snapshot_dir="", **(settings or {}))
         self.service = Service()
+        self.counters: CounterStore | None = None
         self.route: dict[str, Any] = {"name": "all", "paths": ["/"]}
         self.target: dict[str, Any] = {"name": "orders", "host": "127.0.0.1"}
         self._kinds: dict[str, Kind] = {}
@@ -154,7 +156,7 @@ class Serving:
         loop = asyncio.get_running_loop()
         self.proxy = Proxy(self.settings, loop, traffic, sync_now=_sync_now, stale_s=lambda: 0.0)
         self.commands = Commands()
-        self.plugins = PluginHost(self.settings, self.commands, traffic, self._kinds)
+        self.plugins = PluginHost(self.settings, self.commands, traffic, self._kinds, self.counters)
         self._applier = SnapshotApplier(
             self.proxy.use, make_plugin=self.plugins.make, commands=self.commands
         )

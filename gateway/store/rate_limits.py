@@ -93,8 +93,8 @@ class RateLimitCounters:
                 rows = answer.all()
         except StoreError as error:
             raise CounterStoreError(str(error)) from error
-        now, nodes = rows[0][:2]
-        return Totals([row.used for row in rows] if counts else [], now, nodes)
+        used = [row.used for row in rows] if counts else []
+        return Totals(used, rows[0].now, rows[0].nodes)
 
     async def close(self) -> None:
         """Leave the connections to the store."""

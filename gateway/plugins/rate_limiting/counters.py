@@ -10,16 +10,9 @@ import asyncio
 from collections.abc import Callable, Iterator
 from itertools import chain
 from time import time
-from typing import TypeAlias
-from uuid import UUID
 
+from gateway.plugins.counter_store import Count, Key, ScopeKey
 from gateway.plugins.rate_limiting.periods import Period
-
-Key: TypeAlias = int | bytes
-"""Who is counted: the number of a UUID, or a text."""
-
-ScopeKey: TypeAlias = tuple[UUID | None, UUID | None]
-"""The route and the service that a plugin is limited to."""
 
 MOST_KEYS = 500_000
 """Counts that a node keeps, some 150 bytes each. Room for one more is then made in the largest
@@ -30,14 +23,24 @@ _SWEEP_EVERY_S = 1.0
 
 
 class Window:
-    """The counts of one period of one scope, from ``start`` until ``end``, by who is counted."""
+    """The counts of one period of one scope, from ``start`` until ``end``, by who is counted.
 
-    __slots__ = ("counts", "end", "period", "start")
+    ``unsettled`` is what other nodes have not heard of, where several count together.
+    """
 
-    def __init__(self, period: Period, now: float) -> None:
+    __slots__ = ("counts", "end", "period", "scope", "start", "unsettled")
+
+    def __init__(self, scope: ScopeKey, period: Period, now: float) -> None:
+        self.scope = scope
         self.period = period
         self.start, self.end = period.window_at(now)
         self.counts: dict[Key, int] = {}
+        self.unsettled: dict[Key, int] = {}
+
+    def so_many(self, key: Key, amount: int) -> Count:
+        """Return what tells others of an amount for somebody."""
+        period = self.period
+        return Count(self.scope, key, period.name, period.length_s, self.start, self.end, amount)
 
 
 class Scope:
@@ -46,10 +49,11 @@ class Scope:
     All of them are right from ``began_at`` until ``turns_at``.
     """
 
-    __slots__ = ("_counters", "began_at", "turns_at", "users", "windows")
+    __slots__ = ("_counters", "_key", "began_at", "turns_at", "users", "windows")
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: Counters, key: ScopeKey) -> None:
         self._counters = counters
+        self._key = key
         self.windows: dict[Period, Window] = {}
         self.users = 0
         self.began_at = 0.0
@@ -58,7 +62,7 @@ class Scope:
     def window(self, period: Period) -> Window:
         """Return the window of a period."""
         if period not in self.windows:
-            self.windows[period] = Window(period, self._counters.clock())
+            self.windows[period] = Window(self._key, period, self._counters.clock())
             self._note_times()
         return self.windows[period]
 
@@ -94,7 +98,7 @@ class Counters:
         """Return a scope to somebody who counts there until `leave`."""
         scope = self._scopes.get(key)
         if scope is None:
-            scope = self._scopes[key] = Scope(self)
+            scope = self._scopes[key] = Scope(self, key)
         scope.users += 1
         return scope
 
@@ -112,8 +116,8 @@ class Counters:
         """Take the counts of a window whose time is over."""
         if window.counts:
             self.keys -= len(window.counts)
-            self._retired.append(window.counts)
-            window.counts = {}
+            self._retired += filter(None, (window.counts, window.unsettled))
+            window.counts, window.unsettled = {}, {}
 
     async def sweep(self) -> None:
         """Free what is over, time and again."""
@@ -145,10 +149,11 @@ class Counters:
 
     def _forget_some(self) -> None:
         """Forget at most half of the largest window, the latest first."""
-        counts = max(self._windows(), key=_size).counts
-        forgotten = min(_FREED_AT_ONCE, -(-len(counts) // 2))
+        window = max(self._windows(), key=_size)
+        forgotten = min(_FREED_AT_ONCE, -(-len(window.counts) // 2))
         for _ in range(forgotten):
-            counts.popitem()
+            key, _ = window.counts.popitem()
+            window.unsettled.pop(key, None)
         self.keys -= forgotten
 
     def _windows(self) -> Iterator[Window]:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeAlias
 
+from gateway.plugins.counter_store import Key
 from gateway.plugins.lines import values_of
-from gateway.plugins.rate_limiting.counters import Key
 
 if TYPE_CHECKING:
     from gateway.plugins.rate_limiting.config import Limits
@@ -74,4 +74,6 @@ def _by_path(path: bytes) -> Identify:
 
 
 def _short(text: bytes) -> bytes:
-    return text if len(text) <= _KEPT_BYTES else blake2b(text, digest_size=32).digest()
+    if len(text) <= _KEPT_BYTES:
+        return text
+    return blake2b(text, digest_size=32).hexdigest().encode()

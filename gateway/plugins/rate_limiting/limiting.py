@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.plugins.contract import Use
+from gateway.plugins.counter_store import ScopeKey
 from gateway.plugins.rate_limiting.config import Limits
 from gateway.plugins.rate_limiting.counters import Counters, Scope
 from gateway.plugins.rate_limiting.identifiers import identify_by
@@ -12,6 +13,9 @@ from gateway.plugins.rate_limiting.quotas import NOTE, TOLD, quotas_of, refusal_
 from gateway.plugins.reply import Reply, refuse
 from gateway.plugins.request import Request
 from gateway.plugins.response import Response
+
+UNCOUNTED = refuse(500, "An unexpected error occurred")
+"""For requests that may not pass while they cannot be counted."""
 
 
 class Limiting:
@@ -21,7 +25,7 @@ class Limiting:
 
     def __init__(self, config: Limits, use: Use, counters: Counters) -> None:
         self._counters = counters
-        self._key = use.route_id, use.service_id
+        self._key = ScopeKey(use.route_id, use.service_id)
         self._clock = counters.clock
         self._identify = identify_by(config)
         self._quotas = quotas_of(config)
@@ -45,6 +49,13 @@ class Limiting:
             if b"imit-" in lines or b"IMIT-" in lines:
                 lines = TOLD.sub(b"", lines)
             response.lines = lines + request.context.get(NOTE, b"")
+
+    def _turn(self) -> float:
+        """Return what time it is, with all windows at that."""
+        now = self._clock()
+        if not self._scope.began_at <= now < self._scope.turns_at:
+            self._scope.turn(now)
+        return now
 
     def _refuse(self, request: Request, lefts: Sequence[int], now: float) -> Reply:
         """Answer that a limit is reached; nothing is counted."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from gateway.plugins.contract import NodeServices, Plugin, Use
-from gateway.plugins.rate_limiting.config import Limits
-from gateway.plugins.rate_limiting.counters import Counters
+from gateway.plugins.rate_limiting.ahead import LimitingAhead
+from gateway.plugins.rate_limiting.asking import LimitingByAsking
+from gateway.plugins.rate_limiting.common import CommonCounters
+from gateway.plugins.rate_limiting.config import SYNCHRONOUS, Limits
 from gateway.plugins.rate_limiting.local import LocalLimiting
+from gateway.plugins.request import Request
 
 
 class RateLimiting(Plugin):
@@ -19,18 +23,16 @@ class RateLimiting(Plugin):
     class Config(Limits):
         """How many requests from whom are let through."""
 
-    def __init__(self, config: Config, use: Use, shared: Counters) -> None:
+    def __init__(self, config: Config, use: Use, shared: CommonCounters) -> None:
         super().__init__(config, use, shared)
-        self._limiting = LocalLimiting(config, use, shared)
-        self.access = self._limiting.access
+        self._limiting = _limiting(config, use, shared)
+        self.access: Callable[[Request], Any] = self._limiting.access
         self.header_filter = self._limiting.header_filter
 
     @classmethod
-    def share(cls, node: NodeServices) -> Any:
+    def share(cls, node: NodeServices) -> CommonCounters:
         """Return the counters of the node."""
-        counters = Counters()
-        node.begin("rate-limiting-sweep", counters.sweep())
-        return counters
+        return CommonCounters(node)
 
     def set_up(self) -> None:
         """Hear that requests may come from now on."""
@@ -39,3 +41,16 @@ class RateLimiting(Plugin):
     def clean_up(self) -> None:
         """Hear that no new request comes."""
         self._limiting.clean_up()
+
+
+def _limiting(
+    config: Limits, use: Use, counters: CommonCounters
+) -> LocalLimiting | LimitingAhead | LimitingByAsking:
+    """Return the way to count that a policy stands for. Raises ValueError."""
+    if config.policy == "local":
+        return LocalLimiting(config, use, counters.local)
+    if config.policy == "cluster":
+        return LimitingAhead(config, use, counters.settler(config))
+    if config.sync_rate == SYNCHRONOUS:
+        return LimitingByAsking(config, use, counters.settler(config))
+    return LimitingAhead(config, use, counters.settler(config, config.sync_rate))

@@ -54,11 +54,15 @@ def refusal_lines(quotas: Sequence[Quota], lefts: Sequence[int], now: float) -> 
 
     As that does not count, the quotas that are not reached keep what is left.
     """
-    shown = [0 if left < 0 else left + 1 for left in lefts]
-    fewest, scarcest = min(zip(shown, quotas, strict=True), key=_scarcity)
-    reset_s = scarcest.reset_s(now)
-    lines = scarcest.template % (*shown, fewest, reset_s)
+    lines, reset_s = told_lines(quotas, [0 if left < 0 else left + 1 for left in lefts], now)
     return lines + b"\r\nRetry-After: %d" % reset_s
+
+
+def told_lines(quotas: Sequence[Quota], lefts: Sequence[int], now: float) -> tuple[bytes, int]:
+    """Return what a client is told is left, and the seconds until there is more."""
+    fewest, scarcest = min(zip(lefts, quotas, strict=True), key=_scarcity)
+    reset_s = scarcest.reset_s(now)
+    return scarcest.template % (*lefts, fewest, reset_s), reset_s
 
 
 def _scarcity(left_of: tuple[int, Quota]) -> tuple[int, int]:

@@ -69,17 +69,18 @@ def test_defaults():
         ({"minute": 5, "limit_by": "header"}, {"header_name": "required field missing"}),
         ({"minute": 5, "limit_by": "path"}, {"path": "required field missing"}),
         ({"minute": 5, "policy": "far"}, {"policy": "expected one of: local, cluster, redis"}),
+        ({"minute": 5, "policy": "redis"}, {"redis": {"host": "required field missing"}}),
         (
-            {"minute": 5, "policy": "cluster"},
-            {"policy": "policy 'cluster' is not supported: each node counts by itself ('local')"},
+            {"minute": 5, "policy": "redis", "redis_host": "a", "sync_rate": 0.01},
+            {"sync_rate": "must be -1, or at least 0.02 seconds"},
         ),
         (
-            {"minute": 5, "policy": "redis"},
-            {"policy": "policy 'redis' is not supported: each node counts by itself ('local')"},
+            {"minute": 5, "policy": "cluster", "sync_rate": 0.5},
+            {"sync_rate": "must be -1 unless the policy is 'redis'"},
         ),
         (
             {"minute": 5, "sync_rate": 0.5},
-            {"sync_rate": "must be -1: with the policy 'local' there is nothing to synchronise"},
+            {"sync_rate": "must be -1 unless the policy is 'redis'"},
         ),
         ({"minute": 5, "error_code": 0}, {"error_code": "value must be greater than 0"}),
         ({"minute": 5, "error_code": 1}, {"error_code": "value should be between 200 and 599"}),
@@ -96,6 +97,19 @@ def test_defaults():
 )
 def test_what_is_refused(config: dict[str, Any], expected: dict[str, Any]):
     assert problems(RateLimiting, config) == expected
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"policy": "cluster"},
+        {"policy": "redis", "redis": {"host": "redis.test"}},
+        {"policy": "redis", "redis_host": "redis.test", "sync_rate": 0.02},
+        {"policy": "redis", "redis_host": "redis.test", "sync_rate": 10},
+    ],
+)
+def test_policies(config: dict[str, Any]):
+    assert problems(RateLimiting, {"minute": 5} | config) == {}
 
 
 def test_old_names_of_redis_are_taken():

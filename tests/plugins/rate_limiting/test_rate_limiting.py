@@ -13,6 +13,7 @@ from starlette.responses import Response as Answer
 from gateway.plugins.contract import NodeServices
 from gateway.plugins.key_auth import KeyAuth
 from gateway.plugins.rate_limiting import RateLimiting
+from gateway.plugins.rate_limiting.common import CommonCounters
 from gateway.plugins.rate_limiting.counters import Counters
 from gateway.testing import Serving
 from tests.plugins.rate_limiting.clocks import Clock, at
@@ -24,8 +25,8 @@ class Limiting(RateLimiting):
     """Counts by a clock that stands still."""
 
     @classmethod
-    def share(cls, node: NodeServices) -> Counters:
-        return Counters(CLOCK)
+    def share(cls, node: NodeServices) -> CommonCounters:
+        return CommonCounters(node, Counters(CLOCK))
 
 
 @pytest.fixture(autouse=True)
