@@ -29,6 +29,10 @@ MOST_KEYS = 200_000
 """Counts that a node keeps in common with others."""
 
 
+_UNKNOWN = 1_000_000
+"""Nodes, until their number is known: rather too many."""
+
+
 class Ledger:
     """What is known of all nodes, and what is still to be told.
 
@@ -40,7 +44,7 @@ class Ledger:
         self, clock: Callable[[], float], has_work: Callable[[], None], most_keys: int = MOST_KEYS
     ) -> None:
         self.counters = Counters(clock, most_keys)
-        self.nodes = 1
+        self.nodes = _UNKNOWN
         self._has_work = has_work
         self._untold: dict[Window, None] = {}
 
