@@ -30,7 +30,8 @@ from gateway.admin.app import create_app as create_admin_app
 from gateway.admin.tls import admin_tls_context
 from gateway.app_connection import AppLimits
 from gateway.commands import Commands
-from gateway.heartbeat import Pulse, Registry
+from gateway.health_census import HealthCensus
+from gateway.heartbeat import Pulse, Registry, alive_for_s
 from gateway.hybrid.certificates import PairError
 from gateway.hybrid.control_plane import ControlPlane
 from gateway.hybrid.strategy import HybridStrategy
@@ -43,8 +44,10 @@ from gateway.metrics.traffic import TrafficMetrics
 from gateway.open_files import allow_as_many_as_possible
 from gateway.plugins import registry
 from gateway.plugins.host import PluginHost
+from gateway.probe_sharing import ProbeSharing, shares_probes
 from gateway.proxy.arrival import connection_factory
 from gateway.proxy.failures import FailureLog
+from gateway.proxy.health.plan import EachNode
 from gateway.proxy.health.view import HealthView
 from gateway.proxy.proxy import Proxy
 from gateway.settings import MissingPluginAction, NodeSettings, Role, SettingError, named
@@ -53,10 +56,12 @@ from gateway.snapshot.disk import CopiedSource, DiskCopy, DiskCopyError
 from gateway.stalls import StallMonitor
 from gateway.status.app import create_app as create_status_app
 from gateway.status.facts import BadEntity, ConnectionCounts, NodeIdentity
+from gateway.status.health_counts import HealthCounts
 from gateway.store import migrate
 from gateway.store.admin_tokens import AdminTokens
 from gateway.store.errors import StoreError, StoreUnavailable
 from gateway.store.rate_limits import RateLimitCounters
+from gateway.store.probe_reports import ProbeReports
 from gateway.store.replica import ReplicaSource
 from gateway.store.store import Store
 from gateway.sync.loop import SyncLoop
@@ -133,6 +138,7 @@ class Node:
         )
         self.commands = Commands()
         obey_marks(self.commands, self.health)
+        self._health_census = HealthCensus(self.health)
         self.store = Store(settings)
         self.plugins = PluginHost(
             settings, self.commands, self.traffic, counters=self._make_counters()
@@ -172,6 +178,7 @@ class Node:
         await self._load()
         self._take_signals()  # before there is anything to drain, they end the process at once
         self._warn_of_open_doors()
+        self._plan_probes()
         self.proxy.start()
         for listener in self._make_listeners():
             self._tasks.append(await listener.start())
@@ -182,6 +189,7 @@ class Node:
             self._tasks.append(self._control_plane.start(self.identity.id, cluster))
         self._begin("sync", self._sync_loop.run())
         self._begin("heartbeat", self._pulse.run())
+        self._begin("health-census", self._health_census.run())
         if self.settings.loop_stall_s:
             self._begin("stall-monitor", self._stall_monitor.run())
         log.info("node is ready", **self._addresses())
@@ -268,6 +276,11 @@ class Node:
     def health(self) -> HealthView:
         """The health of upstream entities as this node sees it."""
         return self.proxy.health
+
+    @property
+    def health_counts(self) -> HealthCounts:
+        """What its health checks have done, and how many addresses are unhealthy."""
+        return self._health_census.counts
 
     @property
     def access_log_counts(self) -> WriterCounts | None:
@@ -367,6 +380,16 @@ class Node:
         """Return where a listener listens, nothing for one that this role does not have."""
         opened = self._sockets.get(listener)
         return "" if opened is None else address_of(opened)
+
+    def _plan_probes(self) -> None:
+        """Settle who probes: this node everything, or the nodes of the cluster together."""
+        if not shares_probes(self.settings):
+            self.health.share_probes(self._health_census.counted(EachNode()))
+            return
+        reports = ProbeReports(self.store, self.identity.id, alive_for_s(self.settings))
+        sharing = ProbeSharing(self.identity.id, self.settings, reports, self.health.take)
+        self.health.share_probes(self._health_census.counted(sharing))
+        self._begin("probe-sharing", sharing.run())
 
     async def _load(self) -> None:
         """Load the whole configuration; with all that was imported, it is never garbage again."""

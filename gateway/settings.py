@@ -431,6 +431,16 @@ class NodeSettings(SharedSettings):
     health_probes_limit: Annotated[int, Field(ge=1)] = Field(
         256, description="Probes of targets at once, over all upstreams with active health checks."
     )
+    health_probers: Annotated[int, Field(ge=0, le=1000)] = Field(
+        0,
+        description="How many nodes probe an address, and tell the others through the database. 0: "
+        "each node by itself, as data planes do in any case. The same on all nodes.",
+    )
+    health_report_interval_s: Seconds = Field(
+        1.0,
+        description="How often nodes that share probes exchange what these have found. The same on "
+        "all nodes.",
+    )
     dns_servers: str = Field(
         "",
         description="Name servers, as addresses with or without a port, like "

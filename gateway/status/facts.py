@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from gateway.access_log import WriterCounts
     from gateway.status.health import HealthFacts
+    from gateway.status.health_counts import HealthCounts
     from gateway.store.source import VersionMark
     from gateway.sync.status import SyncStatus
 
@@ -103,6 +104,11 @@ class NodeFacts(Protocol):
     @property
     def health(self) -> HealthFacts:
         """The health of upstream entities as this node sees it."""
+        ...
+
+    @property
+    def health_counts(self) -> HealthCounts:
+        """What its health checks have done, and how many addresses are unhealthy."""
         ...
 
     @property

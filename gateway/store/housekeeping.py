@@ -57,6 +57,16 @@ _PRUNE_AUDIT = text("""
     DELETE FROM audit USING old WHERE audit.id = old.id
 """).bindparams(lock=LOCK, most=BITE)
 
+_FORGET_PROBE_REPORTS = text("""
+    DELETE FROM probe_reports WHERE (upstream_id, host, address, port, node_id) IN (
+        SELECT upstream_id, host, address, port, node_id FROM probe_reports
+        WHERE reported_at < clock_timestamp() - make_interval(mins => 1)
+        LIMIT :most
+        FOR UPDATE SKIP LOCKED
+    )
+""").bindparams(most=BITE)
+"""Nobody asks for what is older than a node may be silent."""
+
 _BEGIN_REMOVAL = select(
     func.pg_try_advisory_xact_lock(LOCK),
     func.set_config("lock_timeout", f"{EXPIRY_LOCK_TIMEOUT_MS}ms", True),
@@ -91,6 +101,7 @@ class Housekeeping:
             "prune the change log": self._prune_changes,
             "prune the audit log": self._prune_audit,
             "remove what has expired": self._remove_expired,
+            "forget what probes found": self._forget_probe_reports,
             "forget counters": self._forget_counters,
         }.items():
             try:
@@ -117,6 +128,13 @@ class Housekeeping:
         for _ in range(MOST_BITES):
             async with self._open_session("AUTOCOMMIT") as session:
                 forgotten = await session.execute(rate_limits.FORGET_OVER.bindparams(most=BITE))
+            if forgotten.rowcount < BITE:
+                return
+
+    async def _forget_probe_reports(self) -> None:
+        for _ in range(MOST_BITES):
+            async with self._open_session("AUTOCOMMIT") as session:
+                forgotten = await session.execute(_FORGET_PROBE_REPORTS)
             if forgotten.rowcount < BITE:
                 return
 

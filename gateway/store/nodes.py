@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -18,7 +19,10 @@ FORGET_AFTER = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """What a node reports: who it is (``host:port`` addresses) and how far it has got."""
+    """What a node reports: who it is (``host:port`` addresses) and how far it has got.
+
+    ``health`` is what it tells of unhealthy addresses, ready for JSON and of limited size.
+    """
 
     id: UUID
     name: str
@@ -31,6 +35,7 @@ class Heartbeat:
     strategy: str
     software_version: str
     role: str
+    health: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ class NodeRow:
     strategy: str
     software_version: str
     role: str
+    health: Mapping[str, Any] | None
     age_s: float
 
 
@@ -87,12 +93,13 @@ FORGET_UNSEEN: Executable = text("""
 _REPORT = text("""
     INSERT INTO nodes (
         id, name, proxy_address, admin_address, status_address, started_at, last_seen_at,
-        applied_version, applied_committed_at, strategy, software_version, role
+        applied_version, applied_committed_at, strategy, software_version, role, health
     )
     SELECT
         CAST(:id AS uuid), :name, :proxy_address, :admin_address, :status_address,
         CAST(:started_at AS timestamptz), clock_timestamp(), CAST(:applied_version AS bigint),
-        CAST(:applied_committed_at AS timestamptz), :strategy, :software_version, :role
+        CAST(:applied_committed_at AS timestamptz), :strategy, :software_version, :role,
+        CAST(:health AS jsonb)
     FROM set_config('synchronous_commit', :durability, true)
     ON CONFLICT (id) DO UPDATE SET
         name = excluded.name,
@@ -105,7 +112,8 @@ _REPORT = text("""
         applied_committed_at = excluded.applied_committed_at,
         strategy = excluded.strategy,
         software_version = excluded.software_version,
-        role = excluded.role
+        role = excluded.role,
+        health = excluded.health
 """)
 """One text for all heartbeats: to build it anew costs as much as to write it."""
 
@@ -116,7 +124,9 @@ def report(beat: Heartbeat, *, durable: bool = False) -> Executable:
     All see it at once. Only the first one needs to be ``durable``: that a node is there at all
     must survive a crash of the server, when it was last seen need not.
     """
-    return _REPORT.bindparams(durability="on" if durable else "off", **asdict(beat))
+    durability = "on" if durable else "off"
+    told = asdict(beat) | {"health": json.dumps(beat.health)}
+    return _REPORT.bindparams(durability=durability, **told)
 
 
 def forget(node_id: UUID) -> Executable:

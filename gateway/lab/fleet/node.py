@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -22,7 +21,8 @@ from gateway.hybrid.strategy import HybridStrategy
 from gateway.lab.fleet.messages import Apply, NodeReport
 from gateway.lab.fleet.store import FrugalStore
 from gateway.settings import NodeSettings
-from gateway.status.facts import BadEntity, ConnectionCounts, NodeIdentity
+from gateway.status.facts import NodeIdentity
+from gateway.status.health_counts import HealthCounts
 from gateway.store.errors import StoreError
 from gateway.store.source import DatabaseSource, Load, VersionMark
 from gateway.sync.backoff import Backoff
@@ -47,23 +47,16 @@ class DrainingApplier:
 
 
 class SimulatedNode:
-    """A node as PostgreSQL sees it; also what its heartbeat tells (`NodeFacts`).
+    """A node as PostgreSQL sees it; also what its heartbeat tells of (`Reporting`).
 
     ``clock`` gives the database's time in seconds since the epoch.
     """
-
-    starting = False
-    draining = False
-    disk_copy = None
-    access_log_counts = None
-    spooled_bytes = 0
-    plugin_failures: Mapping[str, int] = MappingProxyType({})
-    loop_stalls: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self, settings: NodeSettings, clock: Callable[[], float]) -> None:
         self.settings = settings
         self.sync = SyncStatus(settings.strategy, observe_apply=self._observe)
         self.identity = _identity(settings.node_name)
+        self.health_counts = HealthCounts()  # of which there are none
         self._clock = clock
         strategy = create_strategy(settings)
         self._store = FrugalStore(settings)
@@ -107,16 +100,6 @@ class SimulatedNode:
             failures=self.sync.failures,
             strategy_restarts=self.sync.strategy_restarts,
         )
-
-    # -- NodeFacts
-
-    def connections(self) -> ConnectionCounts:
-        """Return zeros: there is no proxy listener."""
-        return ConnectionCounts(0, 0, 0, 0, 0, 0, 0)
-
-    def bad_entities(self) -> list[BadEntity]:
-        """Return none: no row is compiled."""
-        return []
 
     # -- life
 
