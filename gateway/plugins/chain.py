@@ -89,10 +89,10 @@ class Chain:
 
     ``slots`` are those that may have something to say on the way there. When nothing depends on the
     consumer, ``uses`` are all that take part, else None. ``filters`` and ``logs`` tell whether any
-    may want to see the response, and the end.
+    may want to see the response, and the end; ``sole_filter`` is the only one that does the former.
     """
 
-    __slots__ = ("directory", "filters", "logs", "slots", "uses")
+    __slots__ = ("directory", "filters", "logs", "slots", "sole_filter", "uses")
 
     def __init__(self, slots: tuple[Slot, ...], directory: Directory) -> None:
         self.directory = directory
@@ -101,9 +101,12 @@ class Chain:
         self.uses = uses if is_settled else None
         self.slots = slots
         self.filters = self.logs = True
+        self.sole_filter: RunningPlugin | None = None
         if is_settled:
             self.slots = tuple(s for s in slots if s.anybodys and s.anybodys.access is not None)
-            self.filters = any(use.header_filter or use.body_filter for use in uses)
+            filters = [use for use in uses if use.header_filter or use.body_filter]
+            self.filters = bool(filters)
+            self.sole_filter = filters[0] if len(filters) == 1 else None
             self.logs = any(use.log is not None for use in uses)
 
 

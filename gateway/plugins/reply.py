@@ -27,15 +27,19 @@ class Reply:
     headers: Headers | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Replay:
-    """A service's response to an earlier request, sent again as if it had come just now.
+    """A service's response to an earlier request, sent again as if it had just come.
 
-    All plugins see it on its way back; `gateway.proxy.http1.read_response_head` makes the ``head``.
+    All plugins see it on its way back but the one that replays it, which adds its ``lines``, each
+    led by CRLF. `gateway.proxy.http1.read_response_head` makes the ``head``.
     """
 
-    head: ResponseHead
-    body: bytes
+    __slots__ = ("body", "head", "lines")
+
+    def __init__(self, head: ResponseHead, body: bytes, lines: bytes = b"") -> None:
+        self.head = head
+        self.body = body
+        self.lines = lines
 
 
 def refuse(status: int, message: str, headers: Headers | None = None) -> Reply:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from gateway.balancing import Failure
 from gateway.plugins.lines import line, without
-from gateway.plugins.reply import Replay, Reply
 from gateway.plugins.response import Response
 from gateway.proxy import errors
 from gateway.proxy.backlog import Backlog
@@ -35,6 +34,7 @@ from gateway.proxy.upstream_tls import TlsPeer, server_name
 if TYPE_CHECKING:
     from gateway.balancing import HashOn, Listener
     from gateway.plugins.chain import Chain
+    from gateway.plugins.reply import Replay, Reply
     from gateway.proxy.destinations import Destination
     from gateway.snapshot import Route
 
@@ -590,32 +590,29 @@ class Exchange(ExchangeHeads):
         body = bodies.render(message, self.request_id.decode(), content_type) if message else b""
         self._respond(bodies.as_sent(status), content_type, body, extra)
 
-    def answer_with(self, reply: Reply | Replay) -> None:
+    def answer_with(self, reply: Reply) -> None:
         """End the exchange with the answer of a plugin."""
-        if isinstance(reply, Replay):
-            self._replay(reply)
-            return
         extra = b"".join(line(name, value) for name, value in (reply.headers or {}).items())
         if reply.message is not None:
             self.answer(reply.status, reply.message, extra)
         else:
             self._respond(reply.status, reply.content_type, reply.body, extra)
 
-    def _replay(self, reply: Replay) -> None:
+    def replay(self, reply: Replay) -> None:
         """End the exchange with a service's earlier response, as if it had just come."""
         head, run = reply.head, self._run
         self._chosen_at = self._head_at = perf_counter()
         self.status = head.status
         self.response_head = head
         pieces = [] if head.body_length == NO_BODY else [reply.body]
-        lines = self._response_lines(head)
+        lines = self._response_lines(head) + reply.lines
         if run is None or not run.filters:
             self.egress_bytes += self._downstream.begin_response(
                 head.status_text, lines, head.body_length, pieces, ended=True
             )
         elif not self._begin_filtered(run, head, lines, head.body_length, pieces, ended=True):
             return
-        self._end()
+        self._end(self._head_at)
 
     def _answer_failed(self) -> None:
         """Answer what a plugin's failure on the way back deserves; plugins do not see that."""

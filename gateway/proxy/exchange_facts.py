@@ -284,5 +284,5 @@ class ExchangeFacts:
         traffic.observe_latencies(
             (ended_at - started_at) * 1000,
             ((chosen_at or head_at or ended_at) - started_at) * 1000,
-            (head_at - chosen_at) * 1000 if chosen_at and head_at else None,
+            (head_at - chosen_at) * 1000 if chosen_at and head_at > chosen_at else None,
         )

@@ -33,8 +33,12 @@ class Served(Asked, Protocol):
         """Go on: all plugins have let the request pass."""
         ...
 
-    def answer_with(self, reply: Reply | Replay) -> None:
+    def answer_with(self, reply: Reply) -> None:
         """End the exchange with a plugin's answer."""
+        ...
+
+    def replay(self, reply: Replay) -> None:
+        """End the exchange with an earlier response of a service."""
         ...
 
 
@@ -54,6 +58,7 @@ class PluginRun:
         "_failures",
         "_is_settled",
         "_met",
+        "_replayer",
         "_task",
         "filters_body",
         "request",
@@ -71,6 +76,7 @@ class PluginRun:
         self._is_settled = chain.uses is not None
         self.uses: Sequence[RunningPlugin] = self._met if chain.uses is None else chain.uses
         self.filters_body = False
+        self._replayer: RunningPlugin | None = None
         self.watchers: Sequence[tuple[RunningPlugin, Watcher]] = ()
 
     # -- on the way there
@@ -86,12 +92,12 @@ class PluginRun:
             try:
                 outcome = use.access(request)
             except Exception as error:  # noqa: BLE001 - a plugin's, whatever it is
-                self._answer(self._failed(use, error), position)
+                self._answer(use, self._failed(use, error), position)
                 return
             if outcome is None:
                 continue
             if isinstance(outcome, _ANSWERS):
-                self._answer(outcome, position)
+                self._answer(use, outcome, position)
             else:
                 self._wait(use, outcome, position)
             return
@@ -130,17 +136,23 @@ class PluginRun:
         if outcome is None:
             self.access(position + 1)
         else:
-            self._answer(outcome, position)
+            self._answer(use, outcome, position)
 
-    def _answer(self, reply: Reply | Replay, position: int) -> None:
+    def _answer(self, use: RunningPlugin, reply: Reply | Replay, position: int) -> None:
         self.collect(position + 1)
-        self._exchange.answer_with(reply)
+        if isinstance(reply, Replay):
+            self._replayer = use
+            self._exchange.replay(reply)
+        else:
+            self._exchange.answer_with(reply)
 
     # -- on the way back
 
     def filter_head(self, response: Response) -> None:
         """Let the plugins see and change the head of a response. Raises PluginError."""
         for use in self.uses:
+            if use is self._replayer:
+                continue
             if use.header_filter is not None:
                 try:
                     use.header_filter(self.request, response)
@@ -168,7 +180,7 @@ class PluginRun:
         """Return what goes to the client in place of some pieces. Raises PluginError."""
         data = b"".join(pieces)
         for use in self.uses:
-            if use.body_filter is not None:
+            if use.body_filter is not None and use is not self._replayer:
                 try:
                     data = use.body_filter(self.request, data, ended)
                 except Exception as error:  # noqa: BLE001 - a plugin's, whatever it is
@@ -181,7 +193,8 @@ class PluginRun:
     @property
     def filters(self) -> bool:
         """Whether some plugin may want to see the response."""
-        return self._chain.filters
+        chain, replayer = self._chain, self._replayer
+        return chain.filters and (replayer is None or replayer is not chain.sole_filter)
 
     @property
     def logs(self) -> bool:

@@ -22,12 +22,19 @@ from gateway.plugins.proxy_cache.cache_control import (
     seconds,
 )
 from gateway.plugins.proxy_cache.config import Caching
-from gateway.plugins.proxy_cache.keys import NOTHING_FURTHER, Further, KeyRules, headers_part
+from gateway.plugins.proxy_cache.keys import (
+    NOTHING_FURTHER,
+    Further,
+    KeyRules,
+    Line,
+    Owner,
+    headers_part,
+)
 from gateway.plugins.proxy_cache.media_types import MediaType, MediaTypeError
 from gateway.plugins.proxy_cache.recording import Recording, Terms
 from gateway.plugins.proxy_cache.store import PURGE, Entry, ResponseStore
 from gateway.plugins.reply import Replay, Reply
-from gateway.plugins.request import BodyTooLarge, Request
+from gateway.plugins.request import BodyTooLarge, Request, Upstream
 from gateway.plugins.response import Response
 
 if TYPE_CHECKING:
@@ -35,8 +42,8 @@ if TYPE_CHECKING:
 
 _NOTE = "proxy-cache"
 
-_REMEMBERED_KEYS = 4096
-_REMEMBERED_LENGTH = 512
+_KNOWN_KEYS = 4096
+_KNOWN_LENGTH = 512
 """How long path, query and headers may be together for a key to be remembered."""
 
 _KNOWN_TYPES = 256
@@ -54,16 +61,24 @@ class Said(NamedTuple):
 
     passes_by: bool
     directives: Directives
+    version: bytes
     headers: str
     is_authorized: bool
     authorization: bytes | None
+
+
+class Key(NamedTuple):
+    """A key, and the header lines of a hit, but for its age."""
+
+    digits: bytes
+    hit_lines: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
     """A request that was looked up in vain: under which key, with what outcome."""
 
-    key: bytes
+    key: Key
     outcome: str
     said: Said
     purges: int
@@ -87,9 +102,11 @@ class ProxyCache(Plugin):
         self._statuses = frozenset(config.response_code) - {_PARTIAL, _NOT_MODIFIED}
         self._types = [MediaType.read(text) for text in config.content_type]
         self._is_kept_type = lru_cache(_KNOWN_TYPES)(_type_test(self._types))
-        rules = KeyRules(config.ignore_uri_case, frozenset(config.vary_query_params or ()))
-        self._make_key = rules.key
-        self._remembered_key = lru_cache(_REMEMBERED_KEYS)(rules.key)
+        arguments = frozenset(config.vary_query_params or ())
+        self._key_rules = KeyRules(config.ignore_uri_case, arguments)
+        self._known_keys: dict[object, Key] = {}
+        self._heeds = config.cache_control
+        self._fresh_s = config.cache_ttl
         self._tells_age = config.tells("age")
         self._tells_key = config.tells("X-Cache-Key")
         self._tells_status = config.tells("X-Cache-Status")
@@ -109,14 +126,11 @@ class ProxyCache(Plugin):
     ) -> Reply | Replay | Coroutine[Any, Any, Reply | Replay | None] | None:
         """Answer from the store, if that has what is asked for."""
         asked = request.asked
-        if asked.method not in self._methods:
-            self._pass_by(request)
-            return None
         said: Said | None = request.recall(self)
         if said is None:
-            said = self._read(asked.client_lines)
+            said = self._read(asked.client_lines, asked.version)
             request.remember(self, said)
-        if said.passes_by:
+        if said.passes_by or asked.method not in self._methods:
             self._pass_by(request)
             return None
         if asked.has_body:
@@ -137,40 +151,53 @@ class ProxyCache(Plugin):
         self.shared.counts.bypass += 1
 
     def _answer(self, request: Request, said: Said, further: Further) -> Reply | Replay | None:
-        asked, store, changes = request.asked, self.shared, request.changes
-        route, consumer = asked.route, request.consumer
-        if route is not None and route.preserve_host:
-            further = further._replace(host=asked.host)
-        if consumer is None and said.authorization is not None:
-            further = further._replace(authorization=said.authorization)
-        if changes is not None:
-            if changes.method not in (None, asked.method):
-                self._pass_by(request)
-                return None
-            if changes.path is not None or changes.query is not None or changes.host is not None:
-                host = further.host if changes.host is None else changes.host
-                further = further._replace(path=changes.path, query=changes.query, host=host)
-        path, query, headers = asked.path, asked.query, said.headers
-        is_short = len(path) + len(query) + len(headers) <= _REMEMBERED_LENGTH
-        key = (self._remembered_key if is_short else self._make_key)(
-            (0 if consumer is None else consumer.id.int, 0 if route is None else route.id.int),
-            (asked.method, path, query, asked.version),
-            headers,
-            further,
-        )
-        now = store.clock()
-        entry = store.find(key, now)
-        if entry is None:
-            return self._miss(request, Lookup(key, "Miss", said, store.purges))
-        if said.is_authorized and self.config.cache_control and not entry.is_for_all:
+        changes, store = request.changes, self.shared
+        if changes is not None and changes.method not in (None, request.asked.method):
             self._pass_by(request)
             return None
+        key = self._key(request, said, further)
+        now = store.clock()
+        entry = store.find(key.digits, now)
+        if entry is None:
+            return self._miss(request, Lookup(key, "Miss", said, store.purges))
         age_s = now - entry.made_at
-        if not self._is_fresh_enough(entry, age_s, said.directives):
+        if self._heeds:
+            if said.is_authorized and not entry.is_for_all:
+                self._pass_by(request)
+                return None
+            is_fresh = _is_fresh_enough(entry, age_s, said.directives)
+        else:
+            is_fresh = age_s < self._fresh_s
+        if not is_fresh:
             return self._miss(request, Lookup(key, "Refresh", said, store.purges))
         store.counts.hit += 1
-        request.context[_NOTE] = self._lines("Hit", key, int(age_s))
-        return entry.replay
+        lines = b"\r\nAge: %d%b" % (age_s, key.hit_lines) if self._tells_age else key.hit_lines
+        return Replay(entry.head, entry.body, lines)
+
+    def _key(self, request: Request, said: Said, further: Further) -> Key:
+        """Return the key of a request, in most cases from memory."""
+        asked, consumer, changes = request.asked, request.consumer, request.changes
+        route = asked.route
+        owner = (0 if consumer is None else consumer.id.int, 0 if route is None else route.id.int)
+        if route is not None and route.preserve_host:
+            further = further._replace(host=asked.host)
+        if said.authorization is not None and consumer is None:
+            further = further._replace(authorization=said.authorization)
+        if changes is not None:
+            further = _with_changes(further, changes)
+        line = (asked.method, asked.path, asked.query, said.version)
+        what = (owner, line, said.headers, further)
+        return self._known_keys.get(what) or self._make_key(what)
+
+    def _make_key(self, what: tuple[Owner, Line, str, Further]) -> Key:
+        digits = self._key_rules.key(*what)
+        key = Key(digits, self._lines("Hit", digits))
+        _, (_, path, query, _), headers, _ = what
+        if len(path) + len(query) + len(headers) <= _KNOWN_LENGTH:
+            if len(self._known_keys) >= _KNOWN_KEYS:
+                self._known_keys.clear()
+            self._known_keys[what] = key
+        return key
 
     def _miss(self, request: Request, lookup: Lookup) -> Reply | None:
         """Let the request go on, unless it wants nothing but what is kept."""
@@ -180,22 +207,7 @@ class ProxyCache(Plugin):
         request.context[_NOTE] = lookup
         return None
 
-    def _is_fresh_enough(self, entry: Entry, age_s: float, directives: Directives) -> bool:
-        """Whether a response of this age may be given to who asks so."""
-        if not self.config.cache_control:
-            return age_s < self.config.cache_ttl
-        left_s = entry.lifetime_s - age_s
-        if directives is not NOTHING:
-            if "max-age" in directives and age_s > seconds(directives["max-age"]):
-                return False
-            if "min-fresh" in directives and left_s < seconds(directives["min-fresh"]):
-                return False
-            stale = directives.get("max-stale")
-            if left_s <= 0 and stale is not None and entry.may_be_stale:
-                return stale == "" or -left_s <= seconds(stale)
-        return left_s > 0
-
-    def _read(self, lines: bytes) -> Said:
+    def _read(self, lines: bytes, version: bytes) -> Said:
         """Read the header lines of a request."""
         config = self.config
         directives = directives_of(lines) if config.cache_control else NOTHING
@@ -206,6 +218,7 @@ class ProxyCache(Plugin):
         return Said(
             passes_by=refuses or contains(lines, "upgrade"),
             directives=directives,
+            version=version,
             headers=headers_part((name.lower(), values_of(lines, name)) for name in names),
             is_authorized=bool(authorization),
             authorization=sha256(repr(authorization).encode()).digest() if tells_apart else None,
@@ -218,14 +231,11 @@ class ProxyCache(Plugin):
         notes = request.context
         if _NOTE not in notes:
             return  # somebody has answered before it came here
-        note = notes[_NOTE]
-        if isinstance(note, bytes):
-            response.lines += note
-            return
-        if isinstance(note, Lookup):
-            lines = self._lines(self._try_to_keep(note, response), note.key)
-        else:
+        lookup: Lookup | None = notes[_NOTE]
+        if lookup is None:
             lines = self._lines("Bypass")
+        else:
+            lines = self._lines(self._try_to_keep(lookup, response), lookup.key.digits)
         response.lines = _NAMES_OF_OURS.sub(b"", response.lines) + lines
 
     def _try_to_keep(self, lookup: Lookup, response: Response) -> str:
@@ -266,7 +276,7 @@ class ProxyCache(Plugin):
             if fresh_s <= 0:
                 return None
         return Terms(
-            key=lookup.key,
+            key=lookup.key.digits,
             plugin_id=self.use.id,
             purges=lookup.purges,
             age_s=age_s,
@@ -276,16 +286,37 @@ class ProxyCache(Plugin):
             may_be_stale=may_be_stale(directives),
         )
 
-    def _lines(self, outcome: str, key: bytes = b"", age_s: int = -1) -> bytes:
-        """Return the header lines that tell a client of the cache."""
+    def _lines(self, outcome: str, digits: bytes = b"") -> bytes:
+        """Return the header lines that tell a client of the cache, but for the age."""
         lines = b""
-        if age_s >= 0 and self._tells_age:
-            lines = b"\r\nAge: %d" % age_s
         if self._tells_status:
-            lines += b"\r\nX-Cache-Status: " + outcome.encode()
-        if key and self._tells_key:
-            lines += b"\r\nX-Cache-Key: " + key
+            lines = b"\r\nX-Cache-Status: " + outcome.encode()
+        if digits and self._tells_key:
+            lines += b"\r\nX-Cache-Key: " + digits
         return lines
+
+
+def _is_fresh_enough(entry: Entry, age_s: float, directives: Directives) -> bool:
+    """Whether a response of this age may be given to who asks so."""
+    left_s = entry.lifetime_s - age_s
+    if directives is NOTHING:
+        return left_s > 0
+    if "max-age" in directives and age_s > seconds(directives["max-age"]):
+        return False
+    if "min-fresh" in directives and left_s < seconds(directives["min-fresh"]):
+        return False
+    stale = directives.get("max-stale")
+    if left_s <= 0 and stale is not None and entry.may_be_stale:
+        return stale == "" or -left_s <= seconds(stale)
+    return left_s > 0
+
+
+def _with_changes(further: Further, changes: Upstream) -> Further:
+    """Return what tells requests apart when plugins have changed what the service is asked for."""
+    if changes.path is None and changes.query is None and changes.host is None:
+        return further
+    host = further.host if changes.host is None else changes.host
+    return further._replace(path=changes.path, query=changes.query, host=host)
 
 
 def _type_test(kept: list[MediaType]) -> Callable[[str], bool]:

@@ -10,7 +10,6 @@ from uuid import UUID
 
 from gateway.plugins.lines import removal
 from gateway.plugins.proxy_cache.store import Entry, ResponseStore, size_of
-from gateway.plugins.reply import Replay
 from gateway.proxy.http1 import NO_BODY, UNTIL_CLOSE, read_response_head
 
 if TYPE_CHECKING:
@@ -94,7 +93,8 @@ class Recording:
         now, body = store.clock(), b"".join(self._pieces)
         head = _kept_head(self._head, len(body))
         entry = Entry(
-            replay=Replay(head, body),
+            head=head,
+            body=body,
             plugin_id=terms.plugin_id,
             made_at=now - terms.age_s,
             lifetime_s=terms.age_s + terms.fresh_s,

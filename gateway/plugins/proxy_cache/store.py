@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from gateway.commands import Command
-from gateway.plugins.reply import Replay
+
+if TYPE_CHECKING:
+    from gateway.proxy.http1 import ResponseHead
 
 PURGE = "proxy-cache.purge"
 """The command to forget a response, its ``key`` among the arguments, or all of them."""
@@ -46,7 +48,8 @@ class Entry:
     is about what it takes in memory, in bytes.
     """
 
-    replay: Replay
+    head: ResponseHead
+    body: bytes
     plugin_id: UUID
     made_at: float
     lifetime_s: float
