@@ -37,13 +37,13 @@ class Witness:
         """Report a timeout, or a failure that another try follows; else what a 502 says."""
         if self._then is not None:
             self._then.failed(endpoint, failure, at, took_s, is_last=is_last)
-        report: Report | None
+        limits = self._criteria.limits
         if failure is Failure.TIMEOUT:
-            report = Report.TIMEOUT
-        else:
-            report = self._criteria.of_last_failure if is_last else Report.TCP_FAILURE
+            self._hear(endpoint, Report.TIMEOUT, limits, "traffic: timed out")
+            return
+        report = self._criteria.of_last_failure if is_last else Report.TCP_FAILURE
         if report is not None:
-            self._hear(endpoint, report, self._criteria.limits, f"traffic: {failure.value}")
+            self._hear(endpoint, report, limits, "traffic: no response")
 
     def left(self, endpoint: Endpoint) -> None:
         """Report nothing."""

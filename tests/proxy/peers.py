@@ -277,9 +277,13 @@ class Upstream:
         self._answering: set[asyncio.Task[None]] = set()
 
     async def start(
-        self, *, receive_buffer: int | None = None, tls: ssl.SSLContext | None = None
+        self,
+        *,
+        receive_buffer: int | None = None,
+        tls: ssl.SSLContext | None = None,
+        port: int = 0,
     ) -> None:
-        listening = socket.create_server(("127.0.0.1", 0))
+        listening = socket.create_server(("127.0.0.1", port))
         if receive_buffer is not None:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._server = await asyncio.start_server(self._serve, sock=listening, limit=4096, ssl=tls)

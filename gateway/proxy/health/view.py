@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from uuid import UUID
 
 from gateway.balancing import Endpoint
@@ -85,7 +86,7 @@ def _of(id_: UUID, destination: Destination) -> UpstreamHealth:
 
 
 def _of_target(id_: UUID, target: Target, destination: Destination) -> TargetHealth:
-    endpoints = destination.endpoints_of(target)
+    endpoints = sorted(destination.endpoints_of(target), key=attrgetter("identity"))
     is_checked = destination.health_checks is not None
     return TargetHealth(
         id_,
