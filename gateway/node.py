@@ -60,8 +60,8 @@ from gateway.status.health_counts import HealthCounts
 from gateway.store import migrate
 from gateway.store.admin_tokens import AdminTokens
 from gateway.store.errors import StoreError, StoreUnavailable
-from gateway.store.rate_limits import RateLimitCounters
 from gateway.store.probe_reports import ProbeReports
+from gateway.store.rate_limits import RateLimitCounters
 from gateway.store.replica import ReplicaSource
 from gateway.store.store import Store
 from gateway.sync.loop import SyncLoop
@@ -301,6 +301,10 @@ class Node:
     def spooled_bytes(self) -> int:
         """Bytes of bodies that are on disk at the moment."""
         return self.proxy.spool_room.used_bytes
+
+    def shared_by_plugin(self, name: str) -> Any:
+        """Return what the objects of a plugin share here, None as long as there are none."""
+        return self.plugins.shared(name)
 
     def plugin_metrics(self) -> Iterable[Metric]:
         """Return what plugins measure, at this moment."""

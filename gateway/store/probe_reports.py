@@ -105,6 +105,7 @@ _READ = text(f"""
 """)  # noqa: S608 - numbers of ours
 """One row. What is older than a node may be silent is not worth hearing."""
 
+
 def _plain(finding: Finding) -> dict[str, Any]:
     upstream_id, (host, ip, port) = finding.address
     return {
