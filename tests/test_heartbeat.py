@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ from gateway.heartbeat import Pulse
 from gateway.lab.fault_proxy import FaultProxy
 from gateway.settings import NodeSettings
 from gateway.status.facts import NodeIdentity
+from gateway.status.health_counts import Census, HealthCounts, UnhealthyAddress
 from gateway.store.embedded import EmbeddedPostgres
 from gateway.store.nodes import NodeRow
 from gateway.store.source import VersionMark
@@ -37,6 +38,7 @@ class Node:
     settings: NodeSettings
     identity: NodeIdentity
     sync: SyncStatus
+    health_counts: HealthCounts = field(default_factory=HealthCounts)
 
     def apply(self, version: int) -> None:
         self.sync.applied = VersionMark(uuid4(), version, datetime.now(UTC))
@@ -146,3 +148,19 @@ async def test_a_database_that_is_away_is_said_once_and_told_all_when_it_is_back
                 await row_with(store, 3)
         await through_it.stop()
     assert [log["event"] for log in logs] == ["heartbeat not written"] * 2
+
+
+async def test_a_heartbeat_tells_of_unhealthy_addresses(store: Store, node: Node) -> None:
+    down = UnhealthyAddress("orders", "orders-1.internal", "10.0.0.1:9000")
+    node.health_counts.census = Census(checked=3, unhealthy=1, named=(down,))
+    node.settings = node.settings.model_copy(update={"health_probers": 2})
+    async with beating(store, node):
+        row = await row_with(store, None)
+    assert row.health == {
+        "checked": 3,
+        "unhealthy": 1,
+        "addresses": [
+            {"upstream": "orders", "target": "orders-1.internal", "address": "10.0.0.1:9000"}
+        ],
+        "shares_probes": True,
+    }
