@@ -38,6 +38,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 PLUGINS = sorted(path for path in DOCS.glob("plugins/*.md") if path.stem != "README")
 
 BALANCING = DOCS / "balancing.md"
+WRITING = DOCS / "writing-plugins.md"
 
 DATABASE = "page_examples"
 
@@ -88,17 +89,31 @@ async def running(
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(http_client())
         demo_port = await stack.enter_async_context(demo_upstream())
-        nodes = [NodeProcess(f"node-{k}", http, database_url=examples_database_url) for k in (1, 2)]
+        settings = {
+            "database_url": examples_database_url,
+            "plugin_path": plugin_of_page(tmp_path_factory.mktemp("plugins")),
+        }
+        nodes = [NodeProcess(f"node-{k}", http, **settings) for k in (1, 2)]
         try:
             await asyncio.gather(*(node.start() for node in nodes))
-            settings = NodeSettings(admin_port=nodes[0].port("admin"))
+            first = NodeSettings(admin_port=nodes[0].port("admin"))
             memory = tmp_path_factory.mktemp("demo")
-            await seed_demo([settings], demo_port, memory, http, print)
+            await seed_demo([first], demo_port, memory, http, print)
             yield Cluster(dict(addresses(nodes, demo_port)), examples_database_url)
             assert [await node.stop() for node in nodes] == [0, 0]
             assert [stumble for node in nodes for stumble in node.stumbles()] == []
         finally:
             await asyncio.gather(*(node.kill() for node in nodes if node.is_running))
+
+
+def plugin_of_page(directory: Path) -> Path:
+    """Write the plugin that the page on writing plugins begins with; return where it is."""
+    written = re.search(
+        r"`plugins/(\S+)`:\n\n```python\n(.*?)^```$", WRITING.read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert written is not None
+    (directory / written[1]).write_text(written[2])
+    return directory
 
 
 def addresses(nodes: list[NodeProcess], demo_port: int) -> Iterator[tuple[str, str]]:
@@ -114,9 +129,11 @@ async def demo_upstream() -> AsyncIterator[int]:
     server = uvicorn.Server(uvicorn.Config(demo.app, log_level="warning"))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         serving = asyncio.create_task(server.serve([listening]))
-        yield listening.getsockname()[1]
-        server.should_exit = True
-        await serving
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await serving
 
 
 @pytest.fixture
@@ -172,3 +189,8 @@ async def test_page_of_a_plugin(page: Path, cluster: Cluster, tmp_path: Path) ->
 
 async def test_page_on_balancing(cluster: Cluster, tmp_path: Path) -> None:
     await run(BALANCING, cluster, tmp_path)
+
+
+async def test_page_on_writing_plugins(cluster: Cluster, tmp_path: Path) -> None:
+    await run(WRITING, cluster, tmp_path)
+    assert cluster.left() == [], "the example leaves something behind"
