@@ -17,6 +17,8 @@ from urllib.parse import unquote_plus
 from gateway.access_log.record import Record, TlsFacts, Try
 from gateway.plugins.identity import Consumer, Credential
 from gateway.plugins.request import MOST_ARGUMENTS, Request
+from gateway.plugins.tracing.trace import NOTE as TRACE
+from gateway.plugins.tracing.trace import Trace
 from gateway.settings import Compat, NodeSettings
 from gateway.snapshot import Route, Service
 
@@ -44,15 +46,9 @@ class LogRecords:
         return known
 
     def _object(self, request: Request, record: Record) -> dict[str, Any]:
-        key = _key_of(request.credential)
-        target = _text(record.target)
-        path, mark, query = target.partition("?")
-        upstream_uri = _text(record.upstream_uri)
-        if key is not None:
-            query = _without_key(query, key)
-            target = path + mark + query
-            upstream_path, upstream_mark, upstream_query = upstream_uri.partition("?")
-            upstream_uri = upstream_path + upstream_mark + _without_key(upstream_query, key)
+        credential = request.credential
+        target = without_key(_text(record.target), credential)
+        query = target.partition("?")[2]
         told = {
             "started_at": int(record.started_at * 1000),
             "client_ip": _text(record.client),
@@ -63,7 +59,7 @@ class LogRecords:
                 "url": _text(record.origin) + target if record.origin else "",
                 "size": record.request_bytes,
                 "querystring": _arguments(query) if query else {},
-                "headers": _request_headers(record.request_lines, key),
+                "headers": _request_headers(record.request_lines, _key_of(credential)),
             }
             | _tls(record.tls),
             "response": {
@@ -77,7 +73,7 @@ class LogRecords:
                 "proxy": int(record.upstream_ms),
                 "receive": int(record.receive_ms),
             },
-            "upstream_uri": upstream_uri,
+            "upstream_uri": without_key(_text(record.upstream_uri), credential),
             "upstream_status": ", ".join([str(t.status or record.status) for t in record.tries]),
             "source": "upstream" if record.from_upstream else self._own,
             "workspace_name": "default",
@@ -100,9 +96,11 @@ def _what_is_known(request: Request, record: Record) -> Iterable[tuple[str, Any]
     if credential is not None:
         ids = {"id": str(credential.id), "consumer_id": str(credential.consumer_id)}
         yield "authenticated_entity", ids
-    for name in ("correlation_id", "trace_id"):
-        if (noted := request.context.get(name)) is not None:
-            yield name, noted if isinstance(noted, dict) else str(noted)
+    if (correlation_id := request.context.get("correlation_id")) is not None:
+        yield "correlation_id", str(correlation_id)
+    trace: Trace | None = request.context.get(TRACE)
+    if trace is not None and trace.formats:
+        yield "trace_id", trace.ids()
 
 
 def _tls(tls: TlsFacts | None) -> dict[str, Any]:
@@ -204,11 +202,13 @@ def _key_of(credential: Credential | None) -> str | None:
     return credential.name
 
 
-def _without_key(query: str, key: str) -> str:
-    """Return a query with arguments redacted whose value is the key."""
-    if not query:
-        return query
-    return "&".join([_shown(part, key) for part in query.split("&")])
+def without_key(target: str, credential: Credential | None) -> str:
+    """Return a path with its query, arguments redacted whose value let the request in."""
+    key = _key_of(credential)
+    path, mark, query = target.partition("?")
+    if key is None or not query:
+        return target
+    return path + mark + "&".join([_shown(part, key) for part in query.split("&")])
 
 
 def _shown(part: str, key: str) -> str:
