@@ -23,7 +23,7 @@ from gateway.admin.resource import Paths
 from gateway.admin.responses import JsonResponse
 from gateway.heartbeat import alive_for_s
 from gateway.plugins import registry
-from gateway.settings import NodeSettings
+from gateway.settings import NodeSettings, Role
 from gateway.status.app import report
 from gateway.status.facts import NodeFacts
 from gateway.status.memory import DEFAULT_SCALE, DEFAULT_UNIT, memory
@@ -86,7 +86,7 @@ class NodeResource:
         return JsonResponse(report(self._node) | now)
 
     async def cluster(self, request: Request) -> Response:
-        """Say which nodes there are and how far each has got."""
+        """Say which nodes there are, how far each has got and what is unhealthy to it."""
         del request
         view = await self._store.cluster()
         alive_s = alive_for_s(self._node.settings)
@@ -173,4 +173,12 @@ def _node(row: NodeRow, view: ClusterView, alive_s: float) -> dict[str, Any]:
         "applied_version": applied,
         "lag": None if applied is None else max(0, view.version - applied),
         "alive": row.age_s <= alive_s,
+        "health": _health(row),
     }
+
+
+def _health(row: NodeRow) -> dict[str, Any] | None:
+    """Return what a node told of its targets; None if it proxies nothing, or is too old to tell."""
+    if row.role == Role.CONTROL_PLANE or not row.health:
+        return None
+    return {name: row.health.get(name) for name in ("checked", "unhealthy", "addresses")}

@@ -41,12 +41,14 @@ def status(
         ),
     ] = "",
 ) -> None:
-    """Show every node: versions, lag, when it was last seen."""
+    """Show every node: versions, lag, when it was last seen, how many targets are unhealthy."""
     cluster = _fetch(f"{admin_url.rstrip('/')}/cluster", token)
     console = Console()
     if not console.is_terminal:
         console.width = FILE_WIDTH
     console.print(_table(cluster))
+    for line in _unhealthy(cluster):
+        console.print(escape(line), highlight=False)
 
 
 def _fetch(url: str, token: str) -> dict[str, Any]:
@@ -69,7 +71,16 @@ def _fetch(url: str, token: str) -> dict[str, Any]:
 
 def _table(cluster: dict[str, Any]) -> Table:
     table = Table(title=f"config version {cluster['config_version']}", box=box.SIMPLE_HEAD)
-    for heading in ("node", "version", "lag", "last seen", "role", "strategy", "software"):
+    for heading in (
+        "node",
+        "version",
+        "lag",
+        "last seen",
+        "unhealthy",
+        "role",
+        "strategy",
+        "software",
+    ):
         table.add_column(heading, no_wrap=True)
     table.add_column("proxy, admin, status")
     for node in cluster["nodes"]:
@@ -81,8 +92,26 @@ def _row(node: dict[str, Any]) -> Iterator[str]:
     yield node["name"]
     yield from ("-" if node[key] is None else str(node[key]) for key in ("applied_version", "lag"))
     yield f"{node['last_seen_age_s']:.1f} s ago{'' if node['alive'] else ', gone'}"
+    yield _health(node)
     yield from (node[key] for key in ("role", "strategy", "software_version"))
     yield _addresses([node[f"{listener}_address"] for listener in ("proxy", "admin", "status")])
+
+
+def _health(node: dict[str, Any]) -> str:
+    """Return how many of the addresses that the node checks are unhealthy to it."""
+    health = node.get("health")  # the node that answers may be of an older release
+    return f"{health['unhealthy']} of {health['checked']}" if health else "-"
+
+
+def _unhealthy(cluster: dict[str, Any]) -> Iterator[str]:
+    """Yield a line for each unhealthy address, with the nodes that it is so to."""
+    nodes_of: dict[tuple[str, str, str], list[str]] = {}
+    for node in cluster["nodes"]:
+        for it in (node.get("health") or {}).get("addresses", ()):
+            place = it["upstream"], it["target"], it["address"]
+            nodes_of.setdefault(place, []).append(node["name"])
+    for (upstream, target, address), names in sorted(nodes_of.items()):
+        yield f"unhealthy: {address} of {upstream} ({target}), on {', '.join(names)}"
 
 
 def _addresses(addresses: list[str]) -> str:

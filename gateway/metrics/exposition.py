@@ -120,6 +120,7 @@ class Exposition:
         yield from self._freshness()
         yield from self._access_log()
         yield from self._plugins()
+        yield from self._health()
         yield self._gauge("body_spool_bytes", "Bytes of bodies on disk.", self._node.spooled_bytes)
 
     def _node_info(self) -> Metric:
@@ -185,6 +186,32 @@ class Exposition:
         ):
             family = CounterMetricFamily(self._prefix + name, text, labels=[label])
             for value, number in sorted(counts.items()):
+                family.add_metric([value], number)
+            yield family
+
+    def _health(self) -> Iterator[Metric]:
+        counts = self._node.health_counts
+        yield self._gauge(
+            "health_checked_addresses",
+            "Addresses of targets whose health is checked.",
+            counts.census.checked,
+        )
+        yield self._gauge(
+            "health_unhealthy_addresses",
+            "Those of them that are unhealthy and get no traffic.",
+            counts.census.unhealthy,
+        )
+        for name, text, label, numbers in (
+            ("health_probes", "Probes of this node, by what they found.", "outcome", counts.probes),
+            (
+                "health_changes",
+                "Addresses that became healthy, or unhealthy.",
+                "to",
+                counts.changes,
+            ),
+        ):
+            family = CounterMetricFamily(self._prefix + name, text, labels=[label])
+            for value, number in sorted(numbers.items()):
                 family.add_metric([value], number)
             yield family
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -110,6 +111,20 @@ def beat(id_: UUID, name: str, applied_version: int | None) -> Heartbeat:
         software_version=__version__,
         role="traditional",
     )
+
+
+async def test_the_cluster_tells_what_is_unhealthy_to_each_node(
+    client: Client, store: Store, node: StandingNode
+):
+    down = {"upstream": "orders", "target": "a", "address": "10.0.0.1:80"}
+    told = {"checked": 2, "unhealthy": 1, "addresses": [down]}
+    here = replace(beat(node.identity.id, "node-0", 0), health=told | {"shares_probes": False})
+    await store.heartbeat(here)
+    await store.heartbeat(beat(uuid4(), "node-1", 0))  # of the release before
+    control_plane = replace(beat(uuid4(), "node-2", 0), role="control-plane", health=told)
+    await store.heartbeat(control_plane)
+    nodes = (await client.get("/cluster")).json()["nodes"]
+    assert [shown["health"] for shown in nodes] == [told, None, None]
 
 
 async def test_the_cluster_lists_its_nodes_with_their_lag(

@@ -17,6 +17,7 @@ from gateway.metrics.apply import ApplyMetrics
 from gateway.metrics.exposition import Exposition
 from gateway.metrics.traffic import OWN_BUCKETS_MS, TOTAL_BUCKETS_MS, TrafficMetrics
 from gateway.status.facts import BadEntity
+from gateway.status.health_counts import Census
 from gateway.sync.status import SyncState
 from tests.status.node import NODE_ID, SomeDiskCopy, SomeNode, some_node
 
@@ -246,6 +247,17 @@ async def test_failures_of_plugins_and_stalls_are_told(scraped: Scraped):
     scraped.node.loop_stalls["other"] = 1
     assert await scraped.value("gateway_plugin_failures_total", plugin="acl") == 2
     assert await scraped.value("gateway_loop_stalls_total", cause="other") == 1
+
+
+async def test_what_health_checks_do_and_find_is_counted(scraped: Scraped) -> None:
+    counts = scraped.node.health_counts
+    counts.probes["tcp_failure"] = 3
+    counts.changes["unhealthy"] = 1
+    counts.census = Census(checked=4, unhealthy=2)
+    assert await scraped.value("gateway_health_probes_total", outcome="tcp_failure") == 3
+    assert await scraped.value("gateway_health_changes_total", to="unhealthy") == 1
+    assert await scraped.value("gateway_health_checked_addresses") == 4
+    assert await scraped.value("gateway_health_unhealthy_addresses") == 2
 
 
 async def test_what_is_counted_for_consumers_is_told_apart(scraped: Scraped):

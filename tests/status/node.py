@@ -15,6 +15,7 @@ from prometheus_client.core import Metric
 from gateway.access_log import WriterCounts
 from gateway.settings import NodeSettings
 from gateway.status.facts import BadEntity, ConnectionCounts, NodeIdentity
+from gateway.status.health_counts import HealthCounts
 from gateway.store.source import VersionMark
 from gateway.sync.status import SyncState, SyncStatus
 
@@ -50,6 +51,7 @@ class SomeNode:
     spooled_bytes: int = 0
     plugin_failures: dict[str, int] = field(default_factory=dict)
     loop_stalls: dict[str, int] = field(default_factory=dict)
+    health_counts: HealthCounts = field(default_factory=HealthCounts)
     of_plugins: list[Metric] = field(default_factory=list)
 
     def connections(self) -> ConnectionCounts:

@@ -100,6 +100,13 @@ _CLUSTER = record(
             applied_version=or_null(INTEGER),
             lag=or_null(INTEGER),
             alive=BOOLEAN,
+            health=or_null(
+                record(
+                    checked=INTEGER,
+                    unhealthy=INTEGER,
+                    addresses=list_of(record(upstream=TEXT, target=TEXT, address=TEXT)),
+                )
+            ),
         )
     ),
 )
@@ -187,7 +194,7 @@ def _of_cluster() -> list[Operation]:
             method="GET",
             path="/cluster",
             about=CLUSTER,
-            summary="Say which nodes there are and how far each has got",
+            summary="Say which nodes there are, how far each has got and what is unhealthy to it",
             answers={200: Answer("The cluster.", _CLUSTER)},
         ),
         Operation(
