@@ -27,6 +27,7 @@ from gateway import __version__
 from gateway.hybrid.register import DataPlaneFacts
 from gateway.metrics.apply import BUCKETS_MS, ApplyMetrics
 from gateway.metrics.data_planes import DataPlaneFamilies
+from gateway.metrics.target_states import TARGET_STATES, target_states
 from gateway.metrics.traffic import (
     OWN_BUCKETS_MS,
     TOTAL_BUCKETS_MS,
@@ -38,6 +39,7 @@ from gateway.metrics.traffic import (
 )
 from gateway.settings import Compat
 from gateway.status.facts import NodeFacts
+from gateway.status.health import UpstreamHealth
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -99,6 +101,8 @@ class Exposition:
             yield of_shares, (share for traffic in self._traffic for share in traffic.shares())
         for of_traffic in self._latencies():
             yield of_traffic, self._traffic
+        if self._traffic.health_wanted:
+            yield self._target_health, self._node.health.each()
         if self._data_planes is not None:
             data_planes = self._data_planes()
             for of_data_planes in DataPlaneFamilies(self._prefix, self._node.sync.applied).all():
@@ -414,6 +418,19 @@ class Exposition:
             labels = [traffic.service, traffic.route]
             family.add_metric([*labels, "ingress", "default", consumer], counts.ingress_bytes)
             family.add_metric([*labels, "egress", "default", consumer], counts.egress_bytes)
+        return family
+
+    def _target_health(self, upstreams: Iterable[UpstreamHealth]) -> Metric:
+        """Tell of each address in which of four states it is (metrics.md section 4)."""
+        family = GaugeMetricFamily(
+            self._prefix + "upstream_target_health",
+            "1 for the state that an address of a target is in, 0 for the others.",
+            labels=["upstream", "target", "address", "state", "subsystem"],
+        )
+        for upstream, target, address, found in target_states(upstreams):
+            for state in TARGET_STATES:
+                labels = [upstream, target, address, state, "http"]
+                family.add_metric(labels, int(state == found))
         return family
 
     def _latency(

@@ -167,6 +167,7 @@ class TrafficMetrics:
         self.connections_gave_way = 0
         self.consumer_overflows = 0  # requests counted as those of other consumers
         self._consumer_series = 0
+        self.health_wanted = 0  # by how many plugins the health of targets is asked for
 
     def __iter__(self) -> Iterator[RouteTraffic]:
         return iter(list(self._routes.values()))

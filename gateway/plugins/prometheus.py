@@ -66,6 +66,14 @@ class Prometheus(Plugin):
         if config.per_consumer:  # a phase that is not there costs nothing
             self.log = shared.count
 
+    def set_up(self) -> None:
+        """Ask for the health of targets, if that is wanted."""
+        self.shared.traffic.health_wanted += self.config.upstream_health_metrics
+
+    def clean_up(self) -> None:
+        """Ask for it no longer."""
+        self.shared.traffic.health_wanted -= self.config.upstream_health_metrics
+
     @classmethod
     def share(cls, node: NodeServices) -> ConsumerTraffic:
         """Return what counts for the node."""
@@ -76,7 +84,7 @@ class ConsumerTraffic:
     """Counts requests for their consumers."""
 
     def __init__(self, traffic: TrafficMetrics) -> None:
-        self._traffic = traffic
+        self.traffic = traffic
         self._has_told = False
 
     def count(self, request: Request, record: Told) -> None:
@@ -85,11 +93,11 @@ class ConsumerTraffic:
         if consumer is None or record.route is None:
             return
         name = consumer.username or consumer.custom_id or str(consumer.id)
-        for counts in self._traffic.of_consumer(record.route.id, name):
+        for counts in self.traffic.of_consumer(record.route.id, name):
             counts.count(
                 record.status, record.from_upstream, record.request_bytes, record.response_bytes
             )
-        if self._traffic.consumer_overflows and not self._has_told:
+        if self.traffic.consumer_overflows and not self._has_told:
             self._has_told = True
             _log.warning(
                 "there are too many consumers to count each: new ones are counted as one",

@@ -17,6 +17,7 @@ from gateway.metrics.apply import ApplyMetrics
 from gateway.metrics.exposition import Exposition
 from gateway.metrics.traffic import OWN_BUCKETS_MS, TOTAL_BUCKETS_MS, TrafficMetrics
 from gateway.status.facts import BadEntity
+from gateway.status.health import AddressHealth, TargetHealth, UpstreamHealth
 from gateway.status.health_counts import Census
 from gateway.sync.status import SyncState
 from tests.status.node import NODE_ID, SomeDiskCopy, SomeNode, some_node
@@ -271,6 +272,38 @@ async def test_what_is_counted_for_consumers_is_told_apart(scraped: Scraped):
         assert await scraped.value("gateway_http_requests_total", consumer=name) == 1
         egress = {"direction": "egress", "consumer": name}
         assert await scraped.value("gateway_bandwidth_bytes_total", **egress) == 2000
+
+
+def an_upstream(name: str, *addresses: AddressHealth, dns_error: str = "") -> UpstreamHealth:
+    target = TargetHealth(uuid4(), "orders.example", 80, 100, "A", dns_error, addresses)
+    return UpstreamHealth(uuid4(), name, checked=True, healthy=True, targets=(target,))
+
+
+async def test_the_health_of_targets_is_told_if_somebody_asks_for_it(scraped: Scraped):
+    states = ("healthy", "mostly_unhealthy", None)
+    addresses = [
+        AddressHealth(f"10.0.0.{number}", 80, 100, number != 1, state)
+        for number, state in enumerate(states)
+    ]
+    scraped.node.health.upstreams = [
+        an_upstream("orders", *addresses),
+        an_upstream("lost", dns_error="no such name"),
+        *(an_upstream(f"u{number}", addresses[0]) for number in range(40)),
+    ]
+    assert "gateway_upstream_target_health" not in await scraped.samples()
+    scraped.traffic.health_wanted = 1
+    samples = (await scraped.samples())["gateway_upstream_target_health"]
+    assert len(samples) == 4 * 44
+    found = {
+        (labels["upstream"], labels["address"]): labels["state"]
+        for labels, value in samples
+        if value
+    }
+    assert found["orders", "10.0.0.0:80"] == "healthy"
+    assert found["orders", "10.0.0.1:80"] == "unhealthy"
+    assert found["orders", "10.0.0.2:80"] == "healthchecks_off"
+    assert found["lost", ""] == "dns_error"
+    assert {labels["target"] for labels, _ in samples} == {"orders.example:80"}
 
 
 async def test_what_plugins_measure_is_told_under_the_nodes_prefix(scraped: Scraped):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -92,6 +93,21 @@ async def test_consumers_beyond_the_limit_are_counted_as_one_and_it_is_told(
         }
         assert gateway.proxy.traffic.consumer_overflows == 3
     assert [entry["log_level"] for entry in logs] == ["warning"]
+
+
+async def test_one_plugin_that_asks_for_the_health_of_targets_is_enough():
+    gateway = Serving(Prometheus)
+    asks = gateway.use(Prometheus, {"route": gateway.entity("routes", paths=["/b"])})
+    async with gateway:
+        wanted = gateway.proxy.traffic
+        assert not wanted.health_wanted
+        asks["config"]["upstream_health_metrics"] = True
+        asks["updated_at"] += timedelta(seconds=1)
+        await gateway.apply()
+        assert wanted.health_wanted
+        gateway.remove("plugins", asks)
+        await gateway.apply()
+        assert not wanted.health_wanted
 
 
 def test_what_counts_nothing_has_no_phase():

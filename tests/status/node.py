@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from prometheus_client.core import Metric
 from gateway.access_log import WriterCounts
 from gateway.settings import NodeSettings
 from gateway.status.facts import BadEntity, ConnectionCounts, NodeIdentity
+from gateway.status.health import UpstreamHealth
 from gateway.status.health_counts import HealthCounts
 from gateway.store.source import VersionMark
 from gateway.sync.status import SyncState, SyncStatus
@@ -37,6 +38,16 @@ class SomeDiskCopy:
 
 
 @dataclass
+class SomeHealth:
+    """What is known of upstreams."""
+
+    upstreams: list[UpstreamHealth] = field(default_factory=list)
+
+    def each(self) -> Iterator[UpstreamHealth]:
+        return iter(self.upstreams)
+
+
+@dataclass
 class SomeNode:
     """`NodeFacts` to be set as a test needs them; without a configuration at first."""
 
@@ -53,6 +64,7 @@ class SomeNode:
     loop_stalls: dict[str, int] = field(default_factory=dict)
     health_counts: HealthCounts = field(default_factory=HealthCounts)
     of_plugins: list[Metric] = field(default_factory=list)
+    health: SomeHealth = field(default_factory=SomeHealth)
 
     def connections(self) -> ConnectionCounts:
         return ConnectionCounts(
