@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from time import time
 from weakref import WeakValueDictionary
 
 from gateway.plugins.contract import NodeServices
+from gateway.plugins.counter_store import CounterStore
 from gateway.plugins.rate_limiting.counters import Counters
 from gateway.plugins.rate_limiting.policy import Policy
 from gateway.plugins.rate_limiting.redis_store import RedisCounters
@@ -20,11 +22,15 @@ _PLUGIN_PATIENCE = 0.9
 
 
 class CommonCounters:
-    """The counters of this node alone are ``local``; those with other nodes have a settler each."""
+    """The counters of this node alone are ``local``; those with other nodes have a settler each.
 
-    def __init__(self, node: NodeServices, local: Counters | None = None) -> None:
-        self.local = local or Counters()
+    ``clock`` tells the seconds since the epoch.
+    """
+
+    def __init__(self, node: NodeServices, clock: Callable[[], float] = time) -> None:
+        self.local = Counters(clock)
         self._node = node
+        self._clock = clock
         self._settlers: WeakValueDictionary[Hashable, Settler] = WeakValueDictionary()
         node.begin("sweep-counters", self.local.sweep())
 
@@ -44,10 +50,12 @@ class CommonCounters:
                 "policy 'cluster' counts in the database, and a data plane has none: "
                 "take 'redis', or 'local'"
             )
-        return Settler(self._node, store, pause_s=pause_s, patience_s=_DATABASE_PATIENCE_S)
+        return self._settler_with(store, pause_s, _DATABASE_PATIENCE_S)
 
     def _with_redis(self, policy: Policy, pause_s: float) -> Settler:
         most_s = _PLUGIN_PATIENCE * self._node.settings.plugin_timeout_s
         patience_s = min(policy.redis.timeout / 1000, most_s)
-        store = RedisCounters(policy.redis)
-        return Settler(self._node, store, pause_s=pause_s, patience_s=patience_s)
+        return self._settler_with(RedisCounters(policy.redis), pause_s, patience_s)
+
+    def _settler_with(self, store: CounterStore, pause_s: float, patience_s: float) -> Settler:
+        return Settler(self._node, store, pause_s=pause_s, patience_s=patience_s, clock=self._clock)

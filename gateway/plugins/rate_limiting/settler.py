@@ -112,12 +112,12 @@ class Settler:
         sweeping = asyncio.create_task(self.ledger.counters.sweep(), name="sweep-counters")
         try:
             while await self._is_needed():
-                await self._settle()
+                await self._settle_undisturbed()
                 await asyncio.sleep(self._pause())
                 if self.is_away or not self.ledger.is_settled:
                     self._work.set()
         except asyncio.CancelledError:
-            with contextlib.suppress(CounterStoreError, TimeoutError):
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_FAREWELL_S):
                     while not (self.is_away or self.ledger.is_settled):
                         await self._settle()
@@ -126,6 +126,16 @@ class Settler:
             self._is_running = False
             sweeping.cancel()
             await self._store.close()
+
+    async def _settle_undisturbed(self) -> None:
+        """Settle, to the end if cancelled meanwhile: cut short, it might be told a second time."""
+        settling = asyncio.create_task(self._settle(), name="settle-counts")
+        try:
+            await asyncio.shield(settling)
+        except asyncio.CancelledError:
+            await asyncio.wait({settling}, timeout=_FAREWELL_S)
+            settling.cancel()
+            raise
 
     async def _is_needed(self) -> bool:
         """Wait for work; tell whether there is anybody to work for."""

@@ -14,7 +14,6 @@ from gateway.plugins.contract import NodeServices
 from gateway.plugins.key_auth import KeyAuth
 from gateway.plugins.rate_limiting import RateLimiting
 from gateway.plugins.rate_limiting.common import CommonCounters
-from gateway.plugins.rate_limiting.counters import Counters
 from gateway.testing import Serving
 from tests.plugins.rate_limiting.clocks import Clock, at
 
@@ -26,7 +25,7 @@ class Limiting(RateLimiting):
 
     @classmethod
     def share(cls, node: NodeServices) -> CommonCounters:
-        return CommonCounters(node, Counters(CLOCK))
+        return CommonCounters(node, CLOCK)
 
 
 @pytest.fixture(autouse=True)
