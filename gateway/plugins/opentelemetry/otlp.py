@@ -19,8 +19,8 @@ from gateway import __version__
 from gateway.access_log import Record
 from gateway.plugins.log_record import without_key
 from gateway.plugins.request import Request
-from gateway.plugins.tracing.spans import TrySpan, end_of, tries_of
-from gateway.plugins.tracing.trace import Trace
+from gateway.plugins.tracing.spans import TimedTry, end_of, tries_of
+from gateway.plugins.tracing.trace import Trace, new_id
 
 Attributes: TypeAlias = Iterable[tuple[str, str | int]]
 
@@ -40,9 +40,12 @@ class SpanWriter:
         self._own = own
 
     def entry(self, request: Request, record: Record, trace: Trace) -> bytes:
-        """Return the spans of a request: its own, and one for each try to have it answered."""
+        """Return the spans of a request: its own, and one for each try to have it answered.
+
+        The service has been told the id of the last one.
+        """
         spans = [self._server_span(request, record, trace)]
-        spans += [self._client_span(request, record, trace, one) for one in tries_of(record, trace)]
+        spans += [self._client_span(request, record, trace, one) for one in tries_of(record)]
         entry: bytes = ScopeSpans(spans=spans).SerializeToString()
         return entry
 
@@ -105,11 +108,11 @@ class SpanWriter:
             if request.consumer.username:
                 yield f"{own}.consumer.name", request.consumer.username
 
-    def _client_span(self, request: Request, record: Record, trace: Trace, one: TrySpan) -> Span:
+    def _client_span(self, request: Request, record: Record, trace: Trace, one: TimedTry) -> Span:
         method, _ = _method_of(record.method)
         return Span(
             trace_id=_trace_id(trace),
-            span_id=_span_id(one.id),
+            span_id=_span_id(trace.client_id if one.is_last else new_id(8)),
             parent_span_id=_span_id(trace.server_id),
             flags=_SAMPLED | _HAS_IS_REMOTE,
             name="HTTP" if method == "_OTHER" else method,
@@ -122,7 +125,7 @@ class SpanWriter:
 
 
 def _client_attributes(
-    request: Request, record: Record, one: TrySpan
+    request: Request, record: Record, one: TimedTry
 ) -> Iterator[tuple[str, str | int]]:
     service = record.service
     scheme = "http" if service is None else service.protocol

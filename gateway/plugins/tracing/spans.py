@@ -1,4 +1,4 @@
-"""When the parts of a request took place: the tries to have it answered, each with its span."""
+"""When the parts of a request took place: the tries to have it answered."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gateway.access_log import Record, Try
-from gateway.plugins.tracing.trace import Trace, new_id
 
 
-class TrySpan(NamedTuple):
+class TimedTry(NamedTuple):
     """A try to have a request answered; ``number`` counts from 0, times are seconds since 1970.
 
-    ``status`` is that of the answer, 0 if none came; ``problem`` then says why.
+    ``is_last`` is whether no other followed. ``status`` is that of the answer, 0 if none came;
+    ``problem`` then says why.
     """
 
-    id: int
     number: int
+    is_last: bool
     started_at: float
     ended_at: float
     address: str
@@ -30,14 +30,14 @@ def end_of(record: Record) -> float:
     return record.started_at + record.total_ms / 1000
 
 
-def tries_of(record: Record, trace: Trace) -> Iterator[TrySpan]:
-    """Yield the tries; the service knows the last one's id, as what it was asked by."""
+def tries_of(record: Record) -> Iterator[TimedTry]:
+    """Yield the tries in their order."""
     ends = [following.started_at for following in record.tries[1:]]
     for number, one in enumerate(record.tries):
         is_last = number == len(ends)
-        yield TrySpan(
-            id=trace.client_id if is_last else new_id(8),
+        yield TimedTry(
             number=number,
+            is_last=is_last,
             started_at=one.started_at,
             ended_at=end_of(record) if is_last else ends[number],
             address=one.address,
