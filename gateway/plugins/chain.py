@@ -26,6 +26,9 @@ class Scope(NamedTuple):
     consumer_id: UUID | None = None
 
 
+Access: TypeAlias = Callable[[Any], Any]
+
+
 class RunningPlugin:
     """An object of a plugin, with its phases ready to be called; None for those it has not."""
 
@@ -35,7 +38,7 @@ class RunningPlugin:
         self.plugin = plugin
         use = plugin.use
         self.scope = Scope(use.route_id, use.service_id, use.consumer_id)
-        self.access: Callable[[Any], Any] | None = getattr(plugin, "access", None)
+        self.access: Access | None = getattr(plugin, "access", None)
         self.header_filter: Callable[[Any, Any], None] | None = getattr(
             plugin, "header_filter", None
         )
@@ -87,27 +90,25 @@ def _before_anybodys(
 class Chain:
     """The plugins of one route, the highest priority first.
 
-    ``slots`` are those that may have something to say on the way there. When nothing depends on the
-    consumer, ``uses`` are all that take part, else None. ``filters`` and ``logs`` tell whether any
-    may want to see the response, and the end; ``sole_filter`` is the only one that does the former.
+    ``slots`` are all of them, None when nothing depends on the consumer: then it is settled which
+    objects take part. ``accessing`` are those that see the request, ``filtering`` those that see
+    the response, ``logging`` those that hear of the end; all three are empty while ``slots`` are to
+    be asked. ``filters`` and ``logs`` tell whether any may want to do the latter two.
     """
 
-    __slots__ = ("directory", "filters", "logs", "slots", "sole_filter", "uses")
+    __slots__ = ("accessing", "directory", "filtering", "filters", "logging", "logs", "slots")
 
     def __init__(self, slots: tuple[Slot, ...], directory: Directory) -> None:
         self.directory = directory
         is_settled = all(slot.of_consumers is None for slot in slots)
-        uses = tuple(slot.anybodys for slot in slots if slot.anybodys is not None)
-        self.uses = uses if is_settled else None
-        self.slots = slots
-        self.filters = self.logs = True
-        self.sole_filter: RunningPlugin | None = None
-        if is_settled:
-            self.slots = tuple(s for s in slots if s.anybodys and s.anybodys.access is not None)
-            filters = [use for use in uses if use.header_filter or use.body_filter]
-            self.filters = bool(filters)
-            self.sole_filter = filters[0] if len(filters) == 1 else None
-            self.logs = any(use.log is not None for use in uses)
+        found = (slot.anybodys for slot in slots if is_settled)
+        uses = [use for use in found if use is not None]
+        self.slots = None if is_settled else slots
+        self.accessing = tuple((use, use.access) for use in uses if use.access is not None)
+        self.filtering = tuple(use for use in uses if use.header_filter or use.body_filter)
+        self.logging = tuple(use for use in uses if use.log is not None)
+        self.filters = bool(self.filtering) or not is_settled
+        self.logs = bool(self.logging) or not is_settled
 
 
 def slots_of(

@@ -177,14 +177,15 @@ class Request:
 
     ``consumer`` and ``credential`` are who it is from, once a plugin has found out. ``context`` is
     for plugins to leave each other notes. ``directory`` has the consumers and credentials of the
-    snapshot that the request is served from. ``asked`` has what came as bytes.
+    snapshot that the request is served from. ``asked`` has what came as bytes, ``changes`` what the
+    service is sent, None if that is just what came.
     """
 
     __slots__ = (
         "_context",
         "_has_read_body",
-        "_upstream",
         "asked",
+        "changes",
         "consumer",
         "credential",
         "directory",
@@ -195,7 +196,7 @@ class Request:
         self.directory = directory
         self.consumer: Consumer | None = None
         self.credential: Credential | None = None
-        self._upstream: Upstream | None = None
+        self.changes: Upstream | None = None
         self._context: dict[str, Any] | None = None
         self._has_read_body = False
 
@@ -299,14 +300,9 @@ class Request:
     @property
     def upstream(self) -> Upstream:
         """What the service is sent; to ask for it is to change something."""
-        if self._upstream is None:
-            self._upstream = Upstream(self.asked.passing_lines)
-        return self._upstream
-
-    @property
-    def changes(self) -> Upstream | None:
-        """What the service is sent, None if that is just what came."""
-        return self._upstream
+        if self.changes is None:
+            self.changes = Upstream(self.asked.passing_lines)
+        return self.changes
 
     def recall(self, who: object) -> Any:
         """Return what was remembered of a request with the same header lines; else None."""
@@ -341,10 +337,10 @@ class Request:
         self.credential = credential
         if lines is None:
             self._tell(consumer.lines + credential.line)
-        elif self._upstream is None:
-            self._upstream = Upstream(lines)
+        elif self.changes is None:
+            self.changes = Upstream(lines)
         else:
-            self._upstream.lines = lines
+            self.changes.lines = lines
 
     def admit_as_anonymous(self, consumer: Consumer) -> None:
         """Let nobody in particular in, as this consumer."""

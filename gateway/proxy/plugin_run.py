@@ -8,7 +8,7 @@ after it are for those, also when one of them answered the request itself (plugi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.plugins.reply import Replay, Reply
@@ -18,7 +18,7 @@ from gateway.proxy.plugin_failures import PluginFailures
 
 if TYPE_CHECKING:
     from gateway.access_log import Record
-    from gateway.plugins.chain import Chain, RunningPlugin, Slot
+    from gateway.plugins.chain import Access, Chain, RunningPlugin, Slot
 
 
 class Served(Asked, Protocol):
@@ -53,77 +53,79 @@ class PluginRun:
     """Runs the plugins of ``chain`` for one exchange."""
 
     __slots__ = (
-        "_chain",
+        "_coming",
         "_exchange",
         "_failures",
-        "_is_settled",
-        "_met",
-        "_replayer",
+        "_filtering",
+        "_logging",
         "_task",
+        "filters",
         "filters_body",
+        "logs",
         "request",
-        "uses",
         "watchers",
     )
 
     def __init__(self, exchange: Served, chain: Chain, failures: PluginFailures) -> None:
         self._exchange = exchange
-        self._chain = chain
         self._failures = failures
         self._task: asyncio.Task[None] | None = None
         self.request = Request(exchange, chain.directory)
-        self._met: list[RunningPlugin] = []
-        self._is_settled = chain.uses is not None
-        self.uses: Sequence[RunningPlugin] = self._met if chain.uses is None else chain.uses
+        self.filters, self.logs = chain.filters, chain.logs
         self.filters_body = False
-        self._replayer: RunningPlugin | None = None
         self.watchers: Sequence[tuple[RunningPlugin, Watcher]] = ()
+        self._coming: Iterator[tuple[RunningPlugin, Access]]
+        self._filtering: Sequence[RunningPlugin]
+        self._logging: Sequence[RunningPlugin]
+        if chain.slots is None:
+            self._coming = iter(chain.accessing)
+            self._filtering, self._logging = chain.filtering, chain.logging
+        else:
+            met: list[RunningPlugin] = []
+            self._coming = self._meet(chain.slots, met)
+            self._filtering = self._logging = met
+
+    def _meet(
+        self, slots: Sequence[Slot], met: list[RunningPlugin]
+    ) -> Iterator[tuple[RunningPlugin, Access]]:
+        """Take note of whose turn it is, slot by slot; yield those that see the request."""
+        for slot in slots:
+            consumer = self.request.consumer
+            use = slot.anybodys if consumer is None else slot.choose(consumer.id)
+            if use is not None:
+                met.append(use)
+                if use.access is not None:
+                    yield use, use.access
 
     # -- on the way there
 
-    def access(self, start: int = 0) -> None:
-        """Let the plugins from a position on see the request, then let it go on."""
-        request, slots = self.request, self._chain.slots
-        for position in range(start, len(slots)):
-            slot = slots[position]
-            use = slot.anybodys if self._is_settled else self._next(slot)
-            if use is None or use.access is None:
-                continue
+    def access(self) -> None:
+        """Let the plugins whose turn is still to come see the request, then let it go on."""
+        request = self.request
+        for use, access in self._coming:
             try:
-                outcome = use.access(request)
+                outcome = access(request)
             except Exception as error:  # noqa: BLE001 - a plugin's, whatever it is
-                self._answer(use, self._failed(use, error), position)
+                self._answer(use, self._failed(use, error))
                 return
-            if outcome is None:
-                continue
-            if isinstance(outcome, _ANSWERS):
-                self._answer(use, outcome, position)
-            else:
-                self._wait(use, outcome, position)
-            return
+            if outcome is not None:
+                if isinstance(outcome, _ANSWERS):
+                    self._answer(use, outcome)
+                else:
+                    self._wait(use, outcome)
+                return
         self._exchange.go_to_service()
 
-    def collect(self, position: int = 0) -> None:
-        """Take note of the plugins from ``position`` on, which see only the response."""
-        if not self._is_settled:
-            for slot in self._chain.slots[position:]:
-                self._next(slot)
+    def collect(self) -> None:
+        """Take note of the plugins whose turn is still to come: they see only the response."""
+        for _ in self._coming:
+            pass
 
-    def _next(self, slot: Slot) -> RunningPlugin | None:
-        """Take note of whose turn it is, which the consumer decides, and return that."""
-        consumer = self.request.consumer
-        use = slot.anybodys if consumer is None else slot.choose(consumer.id)
-        if use is not None:
-            self._met.append(use)
-        return use
-
-    def _wait(self, use: RunningPlugin, access: Coroutine[Any, Any, Any], position: int) -> None:
+    def _wait(self, use: RunningPlugin, access: Coroutine[Any, Any, Any]) -> None:
         name = f"plugin-{use.plugin.name}"
-        self._task = asyncio.create_task(self._waited(use, access, position), name=name)
+        self._task = asyncio.create_task(self._waited(use, access), name=name)
 
-    async def _waited(
-        self, use: RunningPlugin, access: Coroutine[Any, Any, Any], position: int
-    ) -> None:
+    async def _waited(self, use: RunningPlugin, access: Coroutine[Any, Any, Any]) -> None:
         """Go on once a plugin has come to an end, one way or the other."""
         try:
             async with asyncio.timeout(self._failures.timeout_s):
@@ -134,14 +136,15 @@ class PluginRun:
         if self._exchange.is_over:
             return
         if outcome is None:
-            self.access(position + 1)
+            self.access()
         else:
-            self._answer(use, outcome, position)
+            self._answer(use, outcome)
 
-    def _answer(self, use: RunningPlugin, reply: Reply | Replay, position: int) -> None:
-        self.collect(position + 1)
+    def _answer(self, use: RunningPlugin, reply: Reply | Replay) -> None:
+        self.collect()
         if isinstance(reply, Replay):
-            self._replayer = use
+            self._filtering = [other for other in self._filtering if other is not use]
+            self.filters = bool(self._filtering)
             self._exchange.replay(reply)
         else:
             self._exchange.answer_with(reply)
@@ -150,9 +153,7 @@ class PluginRun:
 
     def filter_head(self, response: Response) -> None:
         """Let the plugins see and change the head of a response. Raises PluginError."""
-        for use in self.uses:
-            if use is self._replayer:
-                continue
+        for use in self._filtering:
             if use.header_filter is not None:
                 try:
                     use.header_filter(self.request, response)
@@ -179,8 +180,8 @@ class PluginRun:
     def filter_body(self, pieces: list[bytes], *, ended: bool) -> list[bytes]:
         """Return what goes to the client in place of some pieces. Raises PluginError."""
         data = b"".join(pieces)
-        for use in self.uses:
-            if use.body_filter is not None and use is not self._replayer:
+        for use in self._filtering:
+            if use.body_filter is not None:
                 try:
                     data = use.body_filter(self.request, data, ended)
                 except Exception as error:  # noqa: BLE001 - a plugin's, whatever it is
@@ -190,20 +191,9 @@ class PluginRun:
 
     # -- in the end
 
-    @property
-    def filters(self) -> bool:
-        """Whether some plugin may want to see the response."""
-        chain, replayer = self._chain, self._replayer
-        return chain.filters and (replayer is None or replayer is not chain.sole_filter)
-
-    @property
-    def logs(self) -> bool:
-        """Whether some plugin may want to know how it ended."""
-        return self._chain.logs
-
     def log(self, record: Record) -> None:
         """Tell the plugins how it ended."""
-        for use in self.uses:
+        for use in self._logging:
             if use.log is not None:
                 try:
                     use.log(self.request, record)
