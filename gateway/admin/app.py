@@ -28,6 +28,7 @@ from gateway.admin.middleware import CommonHeaders, Introduction, SettledPath
 from gateway.admin.node import NodeResource
 from gateway.admin.openapi.resource import OpenApiResource
 from gateway.admin.plugins import PluginRows, Plugins, PluginsOf
+from gateway.admin.proxy_cache import ProxyCacheResource
 from gateway.admin.resource import Children, Link, ParentOf, Paths, Resource
 from gateway.admin.responses import JsonResponse
 from gateway.admin.rows import Rows
@@ -55,6 +56,7 @@ def create_app(store: Store, node: NodeFacts, tokens: AdminTokens | None = None)
     barrier = Barrier(store, alive_for_s(node.settings), node.sync.in_touch_s)
     paths = _entity_paths(store, node.settings.admin_body_limit_bytes)
     paths |= _health_paths(store, node)
+    paths |= ProxyCacheResource(store, node).paths()
     paths |= NodeResource(store, node).paths()
     paths |= ConfigResource(node.settings).paths()
     paths |= TagResource(Overview(store)).paths()

@@ -69,6 +69,10 @@ class PluginHost:
             self._shared[kind.name] = kind.share(self._services)
         return self._shared[kind.name]
 
+    def shared(self, name: str) -> Any:
+        """Return what the objects of a plugin share, None as long as there are none."""
+        return self._shared.get(name)
+
     def metrics(self) -> Iterable[Metric]:
         """Return what the plugins tell, each family once; one that fails to tell is logged."""
         families: dict[str, Metric] = {}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from gateway.settings import NodeSettings
@@ -143,6 +143,10 @@ class NodeFacts(Protocol):
 
     def connections(self) -> ConnectionCounts:
         """Return the counts at this moment."""
+        ...
+
+    def shared_by_plugin(self, name: str) -> Any:
+        """Return what the objects of a plugin share here, None as long as there are none."""
         ...
 
     def plugin_metrics(self) -> Iterable[Metric]:

@@ -60,12 +60,16 @@ class StandingNode:
     starting: bool = False
     draining: bool = False
     health: SomeHealth = field(default_factory=SomeHealth)
+    shared: dict[str, Any] = field(default_factory=dict)
     sync: SyncStatus = field(
         default_factory=lambda: SyncStatus("poll", SyncState.SYNCED, returned_at=-math.inf)
     )
 
     def connections(self) -> ConnectionCounts:
         return ConnectionCounts(0, 0, 0, 0, 0, 0, 0)
+
+    def shared_by_plugin(self, name: str) -> Any:
+        return self.shared.get(name)
 
     def bad_entities(self) -> list[BadEntity]:
         return []

@@ -18,6 +18,7 @@ from gateway.admin.openapi import (
     health,
     node,
     overview,
+    proxy_cache,
 )
 from gateway.admin.openapi.document import described, document
 from gateway.entities import ENTITIES, SchemaViolationError
@@ -31,6 +32,7 @@ Document = dict[str, Any]
 
 BY_HAND = [
     *health.operations(),
+    *proxy_cache.operations(),
     *overview.operations(),
     *configuration.operations(),
     *audit.operations(),

@@ -71,6 +71,9 @@ class SomeNode:
             accepted=10, handled=9, active=6, reading=1, writing=2, waiting=3, total_requests=100
         )
 
+    def shared_by_plugin(self, name: str) -> Any:
+        del name
+
     def plugin_metrics(self) -> Iterable[Metric]:
         return self.of_plugins
 

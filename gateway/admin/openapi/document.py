@@ -14,6 +14,7 @@ from gateway.admin.openapi import (
     health,
     node,
     overview,
+    proxy_cache,
 )
 from gateway.admin.openapi.json_schema import Schema
 from gateway.admin.openapi.operation import Answer, Body, Header, Operation, Parameter
@@ -30,6 +31,7 @@ forms whose names have dots and brackets: `service.id=…`, `paths[]=/a`.
 
 _CHAPTERS = {
     overview.TAGS: "Which entities have which tags.",
+    proxy_cache.PROXY_CACHE: "The responses that proxy-cache keeps.",
     overview.FILTER_CHAINS: "WebAssembly, which there is none of here.",
     configuration.CONFIGURATION: "Everything at once, as one declarative file.",
     audit.AUDIT: "Who has changed what.",
@@ -45,6 +47,7 @@ def described(methods_by_path: Mapping[str, Iterable[str]]) -> list[Operation]:
     every = [
         *entities.operations(),
         *health.operations(),
+        *proxy_cache.operations(),
         *overview.operations(),
         *configuration.operations(),
         *audit.operations(),
