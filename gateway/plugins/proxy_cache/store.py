@@ -144,7 +144,7 @@ class ResponseStore:
         """Carry out a purge: of one response, or of all."""
         key: Any = command.arguments.get("key")
         if isinstance(key, str):
-            self.purge(key.encode(), command.subject)
+            self.purge(key.encode(errors="replace"), command.subject)
         elif key is None and command.subject is None:
             self.purge_all()
 
