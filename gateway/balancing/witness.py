@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 from gateway.balancing.balancer import Failure, Listener
 from gateway.balancing.endpoint import Endpoint
-from gateway.balancing.health import Limits, Report
+from gateway.balancing.health import Limits, Report, State
 from gateway.balancing.health_checks import Criteria
+
+_SUCCESS, _HEALTHY = Report.SUCCESS, State.HEALTHY
 
 Hear = Callable[[Endpoint, Report, Limits, str], None]
 """Takes a report of one side on an endpoint, and in words what it is about."""
@@ -28,8 +30,9 @@ class Witness:
         if self._then is not None:
             self._then.answered(endpoint, status, at, took_s)
         report = self._criteria.of_status(status)
-        if report is not None:
-            self._hear(endpoint, report, self._criteria.limits, f"traffic: status {status}")
+        if report is None or (report is _SUCCESS and endpoint.health.state is _HEALTHY):
+            return  # as for most of all requests
+        self._hear(endpoint, report, self._criteria.limits, f"traffic: status {status}")
 
     def failed(
         self, endpoint: Endpoint, failure: Failure, at: float, took_s: float, *, is_last: bool

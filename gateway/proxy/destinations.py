@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain
 from math import inf
 from time import perf_counter
 from typing import Protocol
@@ -26,8 +26,10 @@ from gateway.proxy.name_lookup import Address
 from gateway.proxy.resolver import Name, Resolver
 from gateway.snapshot import Service, Snapshot, Target, Upstream
 from gateway.snapshot.compiled import host_headers
+from gateway.snapshot.heap import RequestHeap
 
-_SWEPT_AT_ONCE = 32
+_SWEEP_S = 0.001
+"""How long destinations are brought up to date before others have their turn."""
 
 _LOOKUPS_S = 10.0
 """How long to wait for names at most: their own deadlines may follow each other."""
@@ -87,15 +89,16 @@ class Destination(Group):
         self._host_header = upstream.host_header
         self._use_srv_name = upstream.use_srv_name
         self.rebalance(upstream.balancing)
-        self.check_health(upstream.health_checks)
         if upstream.health_checks is None:
             self.leave()
-        elif self._watch is None:
-            self._watch = checker.watch(self)
+        else:
+            self.check_health(upstream.health_checks)
+            self._watch = self._watch or checker.watch(self)
         self.lead_to(list(upstream.targets.values()))
 
     def leave(self) -> None:
-        """Have the health of endpoints checked no more."""
+        """Have health checked no more. No cycle of references is left: it may be frozen."""
+        self.check_health(None)
         if self._watch is not None:
             self._watch.stop()
             self._watch = None
@@ -207,8 +210,13 @@ class Destinations:
     """All destinations of a node; those of upstream entities whose health ``checker`` checks."""
 
     def __init__(
-        self, resolver: Resolver, loop: asyncio.AbstractEventLoop, checker: HealthChecker
+        self,
+        resolver: Resolver,
+        loop: asyncio.AbstractEventLoop,
+        checker: HealthChecker,
+        heap: RequestHeap,
     ) -> None:
+        self._heap = heap
         self._resolver = resolver
         self._loop = loop
         self.checker = checker
@@ -226,10 +234,13 @@ class Destinations:
     def of_upstream(self, upstream: Upstream) -> Destination:
         """Return the destination of an upstream entity of the current snapshot."""
         destination = self._of_upstreams.get(upstream.id)
-        if destination is None:
-            destination = Destination(self._resolver, upstream.balancing)
-            self._of_upstreams[upstream.id] = destination
+        if destination is not None:
+            destination.follow(upstream, self.checker)
+            return destination
+        destination = Destination(self._resolver, upstream.balancing)
         destination.follow(upstream, self.checker)
+        self._of_upstreams[upstream.id] = destination
+        self._heap.note_kept(1 + len(destination.endpoints))
         return destination
 
     def known(self) -> list[Destination]:
@@ -252,16 +263,19 @@ class Destinations:
             self._loop.call_soon(self._sweep)
 
     def _sweep(self) -> None:
-        """Bring a few up to date. Where health is checked, that begins before the first request."""
+        """Bring some up to date. Where health is checked, that begins before the first request."""
         assert self._unswept is not None  # noqa: S101 - or this would not be called
-        ids = list(islice(self._unswept, _SWEPT_AT_ONCE))
-        for id_ in ids:
-            upstream, is_known = self.snapshot.upstreams.get(id_), id_ in self._of_upstreams
-            if upstream is None and is_known:
-                self._of_upstreams.pop(id_).leave()
-            elif upstream is not None and (is_known or upstream.health_checks is not None):
-                self.of_upstream(upstream)
-        if len(ids) == _SWEPT_AT_ONCE:
-            self._loop.call_soon(self._sweep)
-        else:
-            self._unswept = None
+        until = perf_counter() + _SWEEP_S
+        for id_ in self._unswept:
+            self._bring_up_to_date(id_)
+            if perf_counter() > until:
+                self._loop.call_soon(self._sweep)
+                return
+        self._unswept = None
+
+    def _bring_up_to_date(self, id_: UUID) -> None:
+        upstream, is_known = self.snapshot.upstreams.get(id_), id_ in self._of_upstreams
+        if upstream is None and is_known:
+            self._of_upstreams.pop(id_).leave()
+        elif upstream is not None and (is_known or upstream.health_checks is not None):
+            self.of_upstream(upstream)

@@ -105,7 +105,8 @@ class Proxy:
         self.resolver = Resolver(settings)
         self.upstream_tls = UpstreamTls(settings, self.failures)
         self._health_checker = self._make_health_checker()
-        self.destinations = Destinations(self.resolver, loop, self._health_checker)
+        self._heap = RequestHeap()
+        self.destinations = Destinations(self.resolver, loop, self._health_checker, self._heap)
         self.health = HealthView(self.destinations)
         self.pools = UpstreamPools(
             settings,
@@ -113,7 +114,6 @@ class Proxy:
             tls=self.upstream_tls,
             limits=self.head_limits,
         )
-        self._heap = RequestHeap()
         self._sightings = Sightings()
         self.access_log = AccessLog.of(settings)
         self.table = self._table_of(Snapshot.empty())

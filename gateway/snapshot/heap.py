@@ -37,15 +37,15 @@ class SnapshotHeap:
 
 
 class RequestHeap:
-    """Told of each thing that a request leaves behind, it freezes some hundreds at a time."""
+    """Told of things that stay, as requests leave some behind, it freezes hundreds at a time."""
 
     def __init__(self) -> None:
         self._kept = 0
 
-    def note_kept(self) -> None:
-        """Hear of something that will be there for long."""
-        self._kept += 1
-        if self._kept == _KEPT_WORTH_A_COLLECTION:
+    def note_kept(self, things: int = 1) -> None:
+        """Hear of what will be there for long."""
+        self._kept += things
+        if self._kept >= _KEPT_WORTH_A_COLLECTION:
             self._kept = 0
             gc.collect()
             gc.freeze()

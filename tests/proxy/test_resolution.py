@@ -53,7 +53,7 @@ async def table_of(
     assert applier.bad_entities() == []
     loop, upstream_tls = asyncio.get_running_loop(), UpstreamTls(NodeSettings(), FailureLog())
     checker = HealthChecker(1, DeadlineWheel(loop), upstream_tls, lambda: applier.current)
-    destinations = Destinations(Resolver(NodeSettings()), loop, checker)
+    destinations = Destinations(Resolver(NodeSettings()), loop, checker, RequestHeap())
     return RouteTable(
         applier.current,
         TrafficMetrics(),
