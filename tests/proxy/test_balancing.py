@@ -17,7 +17,7 @@ from tests.snapshot.rows import upstream as upstream_row
 from .conftest import StartGateway
 from .gateway import Gateway, Tables, one_route
 from .name_server import NameServer
-from .peers import OK, Client, Upstream, UpstreamPeer, eventually
+from .peers import OK, Client, Upstream, UpstreamPeer, eventually, unchanging
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -383,6 +383,24 @@ async def test_the_first_request_waits_for_names(
     await eventually(lambda: server.asked)
     server.answering.set()
     assert [(await client.response()).body for client in clients] == [b"0"] * 3
+    assert server.questions("A") == 1
+
+
+async def test_a_name_that_others_wait_for_already_is_waited_for_as_well(
+    start_gateway: StartGateway, upstreams: list[Upstream], server: NameServer
+):
+    server.records = {"a.test": {"A": ["127.0.0.1"]}}
+    server.answering.clear()
+    services = [service(host="a.test", port=upstreams[n].port, name=f"s{n}") for n in (0, 1)]
+    routes = [route(of, paths=[f"/{of['name']}"]) for of in services]
+    gateway = await start_gateway({"services": services, "routes": routes}, **server.settings)
+    clients = [await gateway.connect() for _ in services]
+    for number, client in enumerate(clients):
+        client.send(GET.replace(b"/", b"/s%d" % number, 1))
+        await eventually(lambda: server.asked)
+        await unchanging(lambda: len(server.asked))
+    server.answering.set()
+    assert [(await client.response()).body for client in clients] == [b"0", b"1"]
     assert server.questions("A") == 1
 
 

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.proxy.conftest import StartGateway
 from tests.proxy.name_server import NameServer
 from tests.proxy.peers import Upstream, UpstreamPeer, eventually, unchanging
 
-from .pools import POOL, Changes, active, at, destination, endpoint, pool, shares, tables
+from .pools import GET, POOL, Changes, active, at, destination, endpoint, pool, shares, tables
 
 SELDOM_S = 1000
 HEALTHY_ONLY = {"unhealthy": {"interval": 0}}
@@ -318,6 +319,27 @@ async def test_names_are_followed_without_a_request(
     changes = Changes(gateway)
     assert (await changes.next()).ip == "127.0.0.3"
     await unchanging(lambda: len(upstreams[0].requests))
+
+
+# -- the worst
+
+
+async def test_a_target_that_goes_to_and_fro_ten_times_a_second_costs_neither_requests_nor_the_log(
+    start_gateway: StartGateway, upstreams: list[Upstream]
+):
+    steady, flapping, _ = upstreams
+    gateway = await start_gateway(tables(active(), at(steady), at(flapping)))
+    changes = Changes(gateway)
+    good = flapping.answer
+    client, statuses = await gateway.connect(), set[int]()
+    with capture_logs() as logs:
+        for turn in range(20):
+            flapping.answer = good if turn % 2 else status(500)
+            while (await changes.next()).available is not bool(turn % 2):
+                statuses.add((await client.ask(GET)).status)
+            statuses.add((await client.ask(GET)).status)
+    assert statuses <= {200, 500}
+    assert 1 <= len(logs) <= 10
 
 
 # -- the end
