@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import chain
 from statistics import median
@@ -25,6 +25,8 @@ ROUTES_PER_SERVICE = 10
 FULL_LOADS = 3
 CHANGES = 200
 SETTLING_S = 2.0
+
+Tables = Mapping[str, list[Row]]
 
 EPOCH = uuid4()
 NOW = datetime.now(UTC)
@@ -81,19 +83,23 @@ async def each(some: Iterable[Batch]) -> AsyncIterator[Batch]:
         yield batch
 
 
-def full_load(version: int, services: list[Row], routes: list[Row]) -> Load:
-    everything = chain(batches("services", services), batches("routes", routes))
+def full_load(version: int, tables: Tables) -> Load:
+    everything = chain.from_iterable(batches(table, rows) for table, rows in tables.items())
     return Load("full", VersionMark(EPOCH, version, NOW), NOW, NOW, each(everything))
 
 
-def change(version: int, route: Row) -> Load:
-    some = [Batch("routes", [route], [])]
+def change(version: int, table: str, changed: Row) -> Load:
+    some = [Batch(table, [changed], [])]
     return Load("changes", VersionMark(EPOCH, version, NOW), NOW, NOW, each(some))
 
 
-async def measure(number: int) -> None:
-    """Measure full loads, each replacing the one before, then single changes."""
-    services, routes = configuration(number)
+async def measure(
+    what: str, tables: Tables, table: str, changed: Callable[[int], Row]
+) -> SnapshotApplier:
+    """Measure full loads, each replacing the one before, then single changes of rows of a table.
+
+    ``changed`` returns the nth changed row.
+    """
     applier, pauses = SnapshotApplier(lambda _: None), Pauses()
     gc.collect()
     gc.freeze()
@@ -101,32 +107,42 @@ async def measure(number: int) -> None:
     for version in range(FULL_LOADS):
         pauses.reset()
         began = time.perf_counter()
-        await applier.apply(full_load(version, services, routes))
+        await applier.apply(full_load(version, tables))
         took_s = time.perf_counter() - began
         await asyncio.sleep(SETTLING_S)  # the snapshot before is taken apart
         longest_ms = pauses.longest_s * 1000
-        print(f"full load of {number:,}: {took_s:.2f} s, longest pause {longest_ms:.1f} ms")
+        print(f"full load of {what}: {took_s:.2f} s, longest pause {longest_ms:.1f} ms")
     took: list[float] = []
     pauses.reset()
     for n in range(CHANGES):
-        route = {**routes[n % number], "paths": [f"/changed{n}"]}
         began = time.perf_counter()
-        await applier.apply(change(FULL_LOADS + n, route))
+        await applier.apply(change(FULL_LOADS + n, table, changed(n)))
         took.append(time.perf_counter() - began)
         await asyncio.sleep(0)
     print(
-        f"one change of {number:,}: {median(took) * 1000:.2f} ms (median), "
+        f"one change of {what}: {median(took) * 1000:.2f} ms (median), "
         f"{max(took) * 1000:.2f} ms (longest), longest pause {pauses.longest_s * 1000:.1f} ms"
     )
     watching.cancel()
     await applier.stop()
+    return applier
+
+
+async def measure_routes(number: int) -> None:
+    services, routes = configuration(number)
+
+    def changed(n: int) -> Row:
+        return {**routes[n % number], "paths": [f"/changed{n}"]}
+
+    tables = {"services": services, "routes": routes}
+    await measure(f"{number:,} routes", tables, "routes", changed)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("routes", type=int, nargs="*", default=[10_000, 100_000])
     for number in parser.parse_args().routes:
-        asyncio.run(measure(number))
+        asyncio.run(measure_routes(number))
 
 
 if __name__ == "__main__":
