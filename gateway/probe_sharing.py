@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -25,8 +25,11 @@ from gateway.sync.backoff import jittered_s
 PATIENCE = 5
 """Intervals without a report after which a prober is given up."""
 
-_HEARD_AT_ONCE = 50
-"""Reports that are taken before the event loop gets its turn."""
+OVERLAP = timedelta(seconds=1)
+"""How far back before the last question the next one looks: what was not committed by then."""
+
+MOST_QUESTIONS = 100
+"""In one interval, however much others report."""
 
 Take = Callable[[UUID, Identity, Report, str], None]
 """Takes what the probe of another node has found."""
@@ -49,7 +52,7 @@ class ProbeSharing:
         self._share = SharedProbes(node_id, settings.health_probers, PATIENCE * self._interval_s)
         self._reports = reports
         self._take = take
-        self._heard_until: datetime | None = None
+        self._heard_at: datetime | None = None
         self._is_failing = False
 
     # -- ProbePlan
@@ -90,13 +93,17 @@ class ProbeSharing:
             await self._reports.write(found)
 
     async def _hear(self) -> None:
-        heard = await self._reports.read(self._heard_until)
-        self._heard_until = heard.until
-        self._share.meet(heard.live)
-        for number, finding in enumerate(heard.findings, 1):
-            self._take_over(finding)
-            if number % _HEARD_AT_ONCE == 0:
-                await asyncio.sleep(0)
+        since = None if self._heard_at is None else self._heard_at - OVERLAP
+        for number in range(MOST_QUESTIONS):
+            heard = await self._reports.read(since)
+            if number == 0:
+                self._heard_at = heard.now
+            self._share.meet(heard.live)
+            for finding in heard.findings:
+                self._take_over(finding)
+            since = heard.rest_since
+            if since is None:
+                return
 
     def _take_over(self, finding: Finding) -> None:
         times = self._share.hear(finding, time.monotonic())
