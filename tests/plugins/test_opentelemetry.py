@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -14,7 +18,7 @@ from starlette.responses import Response
 
 from gateway.plugins.file_log import FileLog
 from gateway.plugins.key_auth import KeyAuth
-from gateway.plugins.opentelemetry import OpenTelemetry
+from gateway.plugins.opentelemetry import OpenTelemetry, plugin
 from gateway.testing import Serving
 from tests.plugins.collectors import Collector, eventually, http_collector
 from tests.plugins.configs import problems
@@ -168,6 +172,36 @@ async def test_odd_methods_and_bytes_are_told_as_what_they_are():
     attributes = told(server.attributes)
     assert attributes["http.request.method"] == "_OTHER"
     assert attributes["http.request.method_original"] == "BREW"
+
+
+async def test_requests_that_end_while_protocol_buffers_are_loaded_are_told_then(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    may_load = threading.Event()
+
+    def load(name: str) -> Any:
+        may_load.wait()
+        return import_module(name)
+
+    monkeypatch.setattr(plugin, "import_module", load)
+    monkeypatch.setattr(plugin, "_MOST_EARLY", 2)
+    async with http_collector() as collector, tracing(collector) as gateway:
+        for number in range(3):
+            await gateway.ask("GET", f"/{number}")
+        may_load.set()
+        await eventually(lambda: len(collector.posts) == 2)
+    paths = [told(span.attributes).get("url.path") for span in spans_of(collector)]
+    assert [path for path in paths if path] == ["/0", "/1"]
+
+
+def test_a_node_without_the_plugin_in_use_loads_no_protocol_buffers():
+    program = (
+        "import sys\n"
+        "from gateway.plugins.registry import present\n"
+        "assert 'opentelemetry' in present()\n"
+        "assert not [name for name in sys.modules if name.startswith('google.protobuf')]"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 async def test_requests_are_told_in_batches():

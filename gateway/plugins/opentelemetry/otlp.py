@@ -1,14 +1,14 @@
 """Spans as OTLP has them, with the attributes of OpenTelemetry's conventions for HTTP.
 
-Importing this loads Protocol Buffers, so that is left to nodes that have the plugin. Messages that
-lie behind each other are one, with the repeated fields of all: so what is queued of each request
-is a message of its own, and a batch is all of them together.
+Importing this loads Protocol Buffers, which is left to nodes that have the plugin in use. Messages
+that lie behind each other are one, with the repeated fields of all: so what is queued of each
+request is a message of its own, and a batch is all of them together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
@@ -22,11 +22,10 @@ from gateway.plugins.request import Request
 from gateway.plugins.tracing.spans import TimedTry, end_of, tries_of
 from gateway.plugins.tracing.trace import Trace, new_id
 
-Attributes: TypeAlias = Iterable[tuple[str, str | int]]
-
 _METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"}
 )
+_KNOWN_PAIRS = 1024
 _SAMPLED = 1
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
 _ERROR = Status(code=Status.STATUS_CODE_ERROR)
@@ -64,49 +63,47 @@ class SpanWriter:
             kind=Span.SPAN_KIND_SERVER,
             start_time_unix_nano=_ns(record.started_at),
             end_time_unix_nano=_ns(end_of(record)),
-            attributes=_key_values(self._server_attributes(request, record)),
+            attributes=self._server_attributes(request, record),
             status=_ERROR if record.status >= 500 else None,
         )
 
-    def _server_attributes(
-        self, request: Request, record: Record
-    ) -> Iterator[tuple[str, str | int]]:
+    def _server_attributes(self, request: Request, record: Record) -> Iterator[KeyValue]:
         method, original = _method_of(record.method)
         target = without_key(_text(record.target), request.credential)
         path, _, query = target.partition("?")
-        yield "http.request.method", method
+        yield _known_pair("http.request.method", method)
         if original:
-            yield "http.request.method_original", original
-        yield "url.scheme", request.scheme
-        yield "url.path", path
+            yield _pair("http.request.method_original", original)
+        yield _known_pair("url.scheme", request.scheme)
+        yield _pair("url.path", path)
         if query:
-            yield "url.query", query
-        yield "network.protocol.version", _text(record.version.removeprefix(b"HTTP/"))
-        yield "client.address", _text(record.client)
+            yield _pair("url.query", query)
+        yield _known_pair("network.protocol.version", _text(record.version.removeprefix(b"HTTP/")))
+        yield _known_pair("client.address", _text(record.client))
         if request.asked.host:
-            yield "server.address", request.host
+            yield _known_pair("server.address", request.host)
         agent = request.header("user-agent")
         if agent is not None:
-            yield "user_agent.original", agent
-        yield "http.response.status_code", record.status
+            yield _pair("user_agent.original", agent)
+        yield _known_pair("http.response.status_code", record.status)
         if record.status >= 500:
-            yield "error.type", str(record.status)
+            yield _known_pair("error.type", str(record.status))
         yield from self._own_attributes(request, record)
 
-    def _own_attributes(self, request: Request, record: Record) -> Iterator[tuple[str, str | int]]:
+    def _own_attributes(self, request: Request, record: Record) -> Iterator[KeyValue]:
         own = self._own
-        yield f"{own}.request.id", _text(record.request_id)
+        yield _pair(f"{own}.request.id", _text(record.request_id))
         if record.route is not None:
-            yield f"{own}.route.id", str(record.route.id)
+            yield _known_pair(f"{own}.route.id", str(record.route.id))
             if record.route.name:
-                yield f"{own}.route.name", record.route.name
+                yield _known_pair(f"{own}.route.name", record.route.name)
         if record.service is not None:
-            yield f"{own}.service.id", str(record.service.id)
-            yield f"{own}.service.name", record.service.label
+            yield _known_pair(f"{own}.service.id", str(record.service.id))
+            yield _known_pair(f"{own}.service.name", record.service.label)
         if request.consumer is not None:
-            yield f"{own}.consumer.id", str(request.consumer.id)
+            yield _known_pair(f"{own}.consumer.id", str(request.consumer.id))
             if request.consumer.username:
-                yield f"{own}.consumer.name", request.consumer.username
+                yield _known_pair(f"{own}.consumer.name", request.consumer.username)
 
     def _client_span(self, request: Request, record: Record, trace: Trace, one: TimedTry) -> Span:
         method, _ = _method_of(record.method)
@@ -119,36 +116,34 @@ class SpanWriter:
             kind=Span.SPAN_KIND_CLIENT,
             start_time_unix_nano=_ns(one.started_at),
             end_time_unix_nano=_ns(one.ended_at),
-            attributes=_key_values(_client_attributes(request, record, one)),
+            attributes=_client_attributes(request, record, one),
             status=_ERROR if one.problem or one.status >= 400 else None,
         )
 
 
-def _client_attributes(
-    request: Request, record: Record, one: TimedTry
-) -> Iterator[tuple[str, str | int]]:
+def _client_attributes(request: Request, record: Record, one: TimedTry) -> Iterator[KeyValue]:
     service = record.service
     scheme = "http" if service is None else service.protocol
     host = f"[{one.address}]" if ":" in one.address else one.address
     path = without_key(_text(record.upstream_uri), request.credential)
-    yield "http.request.method", _method_of(record.method)[0]
-    yield "url.full", f"{scheme}://{host}:{one.port}{path}"
-    yield "server.address", one.address
-    yield "server.port", one.port
-    yield "network.protocol.version", "1.1"
+    yield _known_pair("http.request.method", _method_of(record.method)[0])
+    yield _pair("url.full", f"{scheme}://{host}:{one.port}{path}")
+    yield _known_pair("server.address", one.address)
+    yield _known_pair("server.port", one.port)
+    yield _known_pair("network.protocol.version", "1.1")
     if one.number:
-        yield "http.request.resend_count", one.number
+        yield _known_pair("http.request.resend_count", one.number)
     if one.status:
-        yield "http.response.status_code", one.status
+        yield _known_pair("http.response.status_code", one.status)
     if one.problem or one.status >= 400:
-        yield "error.type", one.problem or str(one.status)
+        yield _known_pair("error.type", one.problem or str(one.status))
 
 
 class Exporter:
     """Writes batches of entries as requests to a collector, in the name of this node."""
 
     def __init__(self, resource: Mapping[str, str]) -> None:
-        self._resource = Resource(attributes=_key_values(resource.items()))
+        self._resource = Resource(attributes=[_pair(*item) for item in resource.items()])
 
     def body(self, entries: Sequence[bytes]) -> bytes:
         """Return what a collector is sent for some entries."""
@@ -165,16 +160,14 @@ def _method_of(raw: bytes) -> tuple[str, str]:
     return (method, "") if method in _METHODS else ("_OTHER", method)
 
 
-def _key_values(attributes: Attributes) -> list[KeyValue]:
-    return [
-        KeyValue(
-            key=key,
-            value=AnyValue(string_value=value)
-            if isinstance(value, str)
-            else AnyValue(int_value=value),
-        )
-        for key, value in attributes
-    ]
+def _pair(key: str, value: str | int) -> KeyValue:
+    if isinstance(value, str):
+        return KeyValue(key=key, value=AnyValue(string_value=value))
+    return KeyValue(key=key, value=AnyValue(int_value=value))
+
+
+_known_pair = lru_cache(_KNOWN_PAIRS)(_pair)
+"""For those that many requests have: messages take a copy, which is cheaper than to make one."""
 
 
 def _trace_id(trace: Trace) -> bytes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
@@ -34,12 +35,15 @@ from gateway.plugins.tracing.trace import Trace
 from gateway.settings import Compat
 
 if TYPE_CHECKING:
-    from gateway.plugins.opentelemetry.otlp import Exporter
+    from gateway.plugins.opentelemetry.otlp import SpanWriter
 
 DEFAULT_RATE = 0.01
 """How many traces are told where nothing is said: Kong's ``tracing_sampling_rate``."""
 
-_ENTRIES_AT_ONCE = 100
+_MOST_EARLY = 1000
+"""Requests whose spans wait for what writes them to be loaded; further ones are not told."""
+
+_ENTRIES_AT_ONCE = 50
 """Requests whose spans are written together, so that nothing else waits for long."""
 
 
@@ -135,42 +139,61 @@ class OpenTelemetry(Tracing):
 
     def tell(self, request: Request, record: Told, trace: Trace) -> None:
         """Queue the spans of a request."""
-        self._queue.put(self.shared.spans.entry(request, record, trace))
+        self.shared.tell(self._queue, request, record, trace)
 
 
 class Traces(DeliveryQueues):
-    """The queues of a node, and what writes the spans for them."""
+    """The queues of a node, and what writes the spans for them.
+
+    That needs Protocol Buffers, which only nodes with this plugin load, in a thread: it takes a
+    tenth of a second. Requests that end before wait.
+    """
 
     def __init__(self, node: NodeServices) -> None:
-        from gateway.plugins.opentelemetry import otlp  # noqa: PLC0415 - see there
-
         super().__init__(node, OpenTelemetry.name)
-        self._exporter = otlp.Exporter
-        own = "kong" if node.settings.compat is Compat.KONG else "gateway"
+        self._own = "kong" if node.settings.compat is Compat.KONG else "gateway"
         self._resource = {
-            "service.name": own,
+            "service.name": self._own,
             "service.version": __version__,
             "service.instance.id": node.settings.node_name,
         }
-        self.spans = otlp.SpanWriter(own)
+        self._spans: SpanWriter | None = None
+        self._early: list[tuple[DeliveryQueue, Request, Told, Trace]] = []
+        node.begin("opentelemetry", self._load())
 
     def queue_for(self, config: OpenTelemetry.Config) -> DeliveryQueue:
         """Return the queue for these parameters."""
-        exporter = self._exporter(self._resource | (config.resource_attributes or {}))
+        resource = self._resource | (config.resource_attributes or {})
         return self.queue(
             config.model_dump_json(exclude={"sampling_rate", "propagation", "header_type"}),
             place_of(str(config.traces_endpoint)),
             config.queue,
-            lambda: OtlpSender(config, exporter),
+            lambda: OtlpSender(config, resource),
             IDLE_S,
         )
+
+    def tell(self, queue: DeliveryQueue, request: Request, record: Told, trace: Trace) -> None:
+        """Queue the spans of a request."""
+        if self._spans is not None:
+            queue.put(self._spans.entry(request, record, trace))
+        elif len(self._early) < _MOST_EARLY:
+            self._early.append((queue, request, record, trace))
+
+    async def _load(self) -> None:
+        otlp = await asyncio.to_thread(import_module, "gateway.plugins.opentelemetry.otlp")
+        self._spans = otlp.SpanWriter(self._own)
+        for early in self._early:
+            self.tell(*early)
+        self._early.clear()
 
 
 class OtlpSender:
     """Sends batches to a collector."""
 
-    def __init__(self, config: OpenTelemetry.Config, exporter: Exporter) -> None:
-        self._exporter = exporter
+    def __init__(self, config: OpenTelemetry.Config, resource: Mapping[str, str]) -> None:
+        from gateway.plugins.opentelemetry.otlp import Exporter  # noqa: PLC0415 - loaded by now
+
+        self._exporter = Exporter(resource)
         headers = {"Content-Type": "application/x-protobuf"} | (config.headers or {})
         self._post = post_to(str(config.traces_endpoint), headers, config)
 
