@@ -753,6 +753,11 @@ class UpSettings(SharedSettings):
     admin_port: Annotated[int, Field(ge=1, le=65535)] = Field(
         8001, description="Admin API port of the first node; the k-th further one adds 10·k."
     )
+    admin_tls_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+        None,
+        description="Port of the first node's Admin API over TLS; the k-th further one adds 10·k. "
+        "Without one it is plain only.",
+    )
     status_port: Annotated[int, Field(ge=1, le=65535)] = Field(
         8100, description="Status port of the first node; the k-th further one adds 10·k."
     )

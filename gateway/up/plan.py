@@ -49,8 +49,8 @@ def node_settings(settings: UpSettings, database_url: SecretStr) -> list[NodeSet
     """
     shared = {name: getattr(settings, name) for name in _SHARED}
     proxy_step = 0 if settings.shared_proxy_port else PORT_STEP
-    tls_port = settings.proxy_tls_port
-    nodes = [
+    tls_port, admin_tls_port = settings.proxy_tls_port, settings.admin_tls_port
+    return [
         read_settings(
             NodeSettings,
             **shared,
@@ -59,6 +59,7 @@ def node_settings(settings: UpSettings, database_url: SecretStr) -> list[NodeSet
             proxy_port=settings.proxy_port + proxy_step * k,
             proxy_tls_port=None if tls_port is None else tls_port + proxy_step * k,
             admin_port=settings.admin_port + PORT_STEP * k,
+            admin_tls_port=None if admin_tls_port is None else admin_tls_port + PORT_STEP * k,
             status_port=settings.status_port + PORT_STEP * k,
             snapshot_dir=str(settings.data_dir / "snapshots"),
             shutdown_timeout_s=NODE_SHUTDOWN_TIMEOUT_S,
@@ -66,14 +67,6 @@ def node_settings(settings: UpSettings, database_url: SecretStr) -> list[NodeSet
         )
         for k in range(settings.nodes)
     ]
-    return [_with_admin_tls_port(node, k) for k, node in enumerate(nodes)]
-
-
-def _with_admin_tls_port(node: NodeSettings, k: int) -> NodeSettings:
-    """Move the one listener that only the environment can give to a port of the node's own."""
-    if node.admin_tls_port is None:
-        return node
-    return node.model_copy(update={"admin_tls_port": node.admin_tls_port + PORT_STEP * k})
 
 
 _SHARED = frozenset(UpSettings.model_fields) & frozenset(NodeSettings.model_fields) - {
@@ -81,6 +74,7 @@ _SHARED = frozenset(UpSettings.model_fields) & frozenset(NodeSettings.model_fiel
     "proxy_port",
     "proxy_tls_port",
     "admin_port",
+    "admin_tls_port",
     "status_port",
 }
 

@@ -53,11 +53,8 @@ def test_without_a_tls_proxy_port_there_is_no_such_listener() -> None:
     assert [node.proxy_tls_port for node in nodes] == [None, None]
 
 
-def test_each_node_has_a_tls_port_of_its_own_for_the_admin_api(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("GATEWAY_ADMIN_TLS_PORT", "8444")
-    settings = UpSettings(nodes=2)
+def test_each_node_has_a_tls_port_of_its_own_for_the_admin_api() -> None:
+    settings = UpSettings(nodes=2, admin_tls_port=8444)
     nodes = node_settings(settings, DATABASE)
     assert [node.admin_tls_port for node in nodes] == [8444, 8454]
     planned = {listener.port: listener.purpose for listener in listeners(settings, nodes)}
