@@ -12,20 +12,31 @@ from gateway.settings import NodeSettings, named
 _OTHER_FILES = 1024
 """Files beside the clients' connections: listeners, database, logs, pooled upstream connections."""
 
+_APP_LISTENERS = frozenset({"admin", "admin_tls", "status"})
+"""Each of these may have `admin_max_connections`."""
+
 log = structlog.get_logger(__name__)
 
 
 def allow_as_many_as_possible(settings: NodeSettings) -> None:
-    """Raise the soft limit to the hard one; warn if `max_connections` does not fit in that."""
+    """Raise the soft limit to the hard one; warn if the connections allowed do not fit in that."""
     limit = _raise_limit()
-    if "proxy" in settings.listener_names() and settings.max_connections + _OTHER_FILES > limit:
+    connections = _most_connections(settings)
+    if connections + _OTHER_FILES > limit:
         log.warning(
             "fewer files may be open than connections are allowed",
             open_files=limit,
-            max_connections=settings.max_connections,
+            connections=connections,
             next_step=f"raise the limit (ulimit -Hn, LimitNOFILE) or lower "
-            f"{named('max_connections')}",
+            f"{named('max_connections')} or {named('admin_max_connections')}",
         )
+
+
+def _most_connections(settings: NodeSettings) -> int:
+    """Return how many clients all listeners together may have at once."""
+    names = settings.listener_names()
+    of_apps = len(_APP_LISTENERS.intersection(names)) * settings.admin_max_connections
+    return of_apps + (settings.max_connections if "proxy" in names else 0)
 
 
 def _raise_limit() -> int:
