@@ -15,7 +15,6 @@ WALKS = Path(__file__).parent / "gokong"
 NOT_YET = {
     "TestTargetMarkHealthy": "targets have no health that could be set",
     "TestTargetMarkUnhealthy": "targets have no health that could be set",
-    "TestPluginsService": "the plugin prometheus is not bundled",
     "TestOauth2CredentialCreate": "there are no credentials of OAuth 2",
     "TestOauth2CredentialCreateWithID": "there are no credentials of OAuth 2",
     "TestOauth2CredentialGet": "there are no credentials of OAuth 2",
