@@ -19,11 +19,10 @@ from gateway.entities.entity import (
 from gateway.entities.entity_type import EntityType
 from gateway.entities.errors import violation
 from gateway.entities.hosts import HostError, HostKind, parse_host
-from gateway.entities.rules import Between, OneOf, Satisfies
+from gateway.entities.rules import Between, ErrorsAsOne, OneOf, Satisfies, Without
 from gateway.entities.types import (
     CookieName,
     HeaderName,
-    Headers,
     HostWithOptionalPort,
     Number,
     Path,
@@ -39,6 +38,9 @@ StatusCodes = list[Annotated[WholeNumber, Between(100, 999)]]
 Counter = Annotated[WholeNumber, Between(0, 255)]
 ProbeType = Annotated[Text, OneOf("tcp", "http", "https", "grpc", "grpcs")]
 HashInput = Annotated[Text, OneOf(*HASH_INPUTS)]
+_NO_BREAK = "must not contain a line break"
+HeaderValue = Annotated[Text, Without("\r", _NO_BREAK), Without("\n", _NO_BREAK)]
+ProbeHeaders = Annotated[dict[HeaderName, list[HeaderValue]], ErrorsAsOne()]
 
 
 def _upstream_name(value: str) -> str:
@@ -95,7 +97,7 @@ class Active(Record):
     https_verify_certificate: bool = Field(
         default=True, description="Whether TLS probes verify the target's certificate."
     )
-    headers: Headers | None = Field(default=None, description="Headers the probes carry.")
+    headers: ProbeHeaders | None = Field(default=None, description="Headers the probes carry.")
     healthy: ActiveHealthy | None = Field(
         default=ActiveHealthy(), description="What makes a target healthy."
     )

@@ -132,6 +132,10 @@ def test_algorithm_and_hash_on_follow_each_other(
         ({"name": None}, {"name": "required field missing"}),
         ({"healthchecks": {"nope": 1}}, {"healthchecks": {"nope": "unknown field"}}),
         (
+            {"healthchecks": {"active": {"headers": {"X-A": ["1", "2\r\nX-B: 3"]}}}},
+            {"healthchecks": {"active": {"headers": "must not contain a line break"}}},
+        ),
+        (
             {"healthchecks": {"active": {"healthy": {"http_statuses": [200, "x", 99]}}}},
             {
                 "healthchecks": {

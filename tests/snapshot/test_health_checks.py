@@ -147,7 +147,7 @@ def test_nothing_is_waited_for_without_end() -> None:
         (["active"], "healthchecks: "),
         (
             {"active": {"headers": {"X-A": ["1\n2"]}, "healthy": {"interval": 1}}},
-            "healthchecks.active.headers: X-A has a line break in it",
+            "healthchecks.active.headers: must not contain a line break",
         ),
     ],
 )

@@ -88,16 +88,6 @@ async def test_a_probe_asks_for_the_path_with_a_host_and_the_headers(
     assert received == head + b"\r\n\r\n"
 
 
-async def test_headers_with_line_breaks_are_no_headers(
-    start_gateway: StartGateway, upstream: Upstream
-):
-    gateway = await start_gateway({})
-    bad = tables(active(headers={"X-Who": ["a\r\nHost: evil"]}), at(upstream))
-    await gateway.change(bad)
-    [entity] = gateway.applier.bad_entities()
-    assert "headers: X-Who has a line break" in entity.reason
-
-
 # -- what is made of the answer
 
 
