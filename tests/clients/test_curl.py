@@ -193,6 +193,36 @@ LOAD_BALANCING = [
         200,
         {"healthchecks": ANY},
     ),
+    Line(
+        "curl -i -X GET http://localhost:8001/upstreams/example_upstream/health",
+        200,
+        {"data": [{"target": "192.168.34.15:8000", "health": ANY, "data": ANY}], "next": None},
+    ),
+    Line(
+        "curl http://localhost:8001/upstreams/example_upstream/health?balancer_health=1",
+        200,
+        {"data": {"health": ANY, "balancer_health": ANY, "details": ANY}},
+    ),
+    Line(  # since 3.0; before, it was a POST
+        "curl -i -X PUT http://localhost:8001/upstreams/example_upstream"
+        "/targets/192.168.34.15:8000/unhealthy",
+        204,
+    ),
+    Line(
+        "curl -i -X POST http://localhost:8001/upstreams/example_upstream"
+        "/targets/192.168.34.15:8000/healthy",
+        204,
+    ),
+    Line(
+        "curl -i -X PUT http://localhost:8001/upstreams/example_upstream"
+        "/targets/192.168.34.15:8000/192.168.34.15:8000/healthy",
+        204,
+    ),
+    Line(
+        "curl -i -X PUT http://localhost:8001/upstreams/example_upstream/targets/nope/healthy",
+        404,
+        {"message": "Not found"},
+    ),
 ]
 
 CREDENTIALS = [

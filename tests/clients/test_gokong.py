@@ -12,9 +12,11 @@ pytestmark = [needs_go_kong, pytest.mark.asyncio(loop_scope="session")]
 
 WALKS = Path(__file__).parent / "gokong"
 
+_NO_CHECKS = "it marks a target whose health nobody checks: refused as from Kong 3 on"
+
 NOT_YET = {
-    "TestTargetMarkHealthy": "targets have no health that could be set",
-    "TestTargetMarkUnhealthy": "targets have no health that could be set",
+    "TestTargetMarkHealthy": _NO_CHECKS,
+    "TestTargetMarkUnhealthy": _NO_CHECKS,
     "TestOauth2CredentialCreate": "there are no credentials of OAuth 2",
     "TestOauth2CredentialCreateWithID": "there are no credentials of OAuth 2",
     "TestOauth2CredentialGet": "there are no credentials of OAuth 2",

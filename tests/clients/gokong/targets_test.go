@@ -85,3 +85,24 @@ func TestTargetRefusals(t *testing.T) {
 		fmt.Sprintf(`UNIQUE violation detected on '{target="10.0.0.0:9000",upstream={id="%s"}}'`, *pool.ID),
 		create(pool.ID, target(0)))
 }
+
+func TestTargetsAreMarked(t *testing.T) {
+	client := newClient(t)
+	checked := upstream(0)
+	checked.Healthchecks = &kong.Healthcheck{Passive: &kong.PassiveHealthcheck{
+		Unhealthy: &kong.Unhealthy{HTTPFailures: kong.Int(3)},
+	}}
+	pool := requireCreated(t, upstreams(client), checked)
+	made, err := client.Targets.Create(ctx, pool.ID, target(0))
+	require.NoError(t, err)
+	require.NoError(t, client.Targets.MarkUnhealthy(ctx, pool.ID, made))
+	require.NoError(t, client.Targets.MarkHealthy(ctx, pool.Name, made))
+	requireMissing(t, client.Targets.MarkHealthy(ctx, kong.String("nobody"), made))
+	requireMissing(t, client.Targets.MarkUnhealthy(ctx, pool.ID, target(1)))
+
+	other := requireCreated(t, upstreams(client), upstream(1))
+	made, err = client.Targets.Create(ctx, other.ID, target(0))
+	require.NoError(t, err)
+	requireRefused(t, 400, "no healthchecker found for "+*other.Name,
+		client.Targets.MarkHealthy(ctx, other.ID, made))
+}
