@@ -31,8 +31,8 @@ LARGEST_PART = 64
 RECORDED_PART = 4
 """Those that are still coming take together at most this part, on top of it."""
 
-_OVERHEAD_BYTES = 1_500
-_HEAD_COPIES = 3
+_OVERHEAD_BYTES = 1_000
+_HEAD_COPIES = 2
 
 _SWEEP_EVERY_S = 5
 _MOST_SWEEPS_AHEAD = 720
