@@ -123,23 +123,29 @@ class Destination(Group):
     # -- what is told of it
 
     def endpoints_of(self, target: Target) -> list[Endpoint]:
-        """Return the endpoints that a target stands for at the moment."""
-        identities = (member.identity for member in self._behind(target, perf_counter()))
-        return [self.endpoints[identity] for identity in identities if identity in self.endpoints]
+        """Return what a target stands for; its name by the last answer, however old."""
+        addresses = self._addresses_of(target, 0.0)
+        found = (
+            self.endpoints.get((target.host, address.address, address.port or target.port))
+            for address in addresses
+        )
+        return [endpoint for endpoint in found if endpoint is not None]
 
     def name_of(self, target: Target) -> Name | None:
         """Return what is known of a target's name, None for an address."""
         return self._names.get(target.host)
 
     async def names_asked(self) -> None:
-        """Wait until all names have been asked for once."""
-        lookups = []
-        for name in self._names.values():
-            if not name.fresh_until:
-                self._resolver.look_up(name, self._on_answer)
-                lookups.append(name.lookup)
+        """Wait until names have been asked for that lead nowhere, as far as is known."""
+        now = perf_counter()
+        unknown = (name for name in self._names.values() if not name.addresses(now))
+        lookups = [
+            self._resolver.look_up(name, self._on_answer)
+            for name in unknown
+            if name.fresh_until <= now
+        ]
         if lookups:
-            await asyncio.wait([lookup for lookup in lookups if lookup], timeout=_LOOKUPS_S)
+            await asyncio.wait(lookups, timeout=_LOOKUPS_S)
 
     # -- what names lead to
 
@@ -182,7 +188,11 @@ class Destination(Group):
         names = self._names.values()
         asked = self._on_answer
         self.due_at = min((n.fresh_until for n in names if asked not in n.waiting), default=inf)
-        members = [member for target in self._targets for member in self._behind(target, now)]
+        members = [
+            self._member(target, address)
+            for target in self._targets
+            for address in self._addresses_of(target, now)
+        ]
         if members != self._members:
             self._members = members
             self.arrange(members, now)
@@ -190,13 +200,11 @@ class Destination(Group):
             self._watch.follow(self.health_checks)
             self._watch.keep_fresh(self.due_at)
 
-    def _behind(self, target: Target, now: float) -> Iterator[Member]:
-        """Yield the members that a target stands for."""
+    def _addresses_of(self, target: Target, now: float) -> Sequence[Address]:
+        """Return where a target leads."""
         if target.address is not None:
-            yield self._member(target, Address(target.address))
-        else:
-            for address in self._names[target.host].addresses(now):
-                yield self._member(target, address)
+            return [Address(target.address)]
+        return self._names[target.host].addresses(now)
 
     def _member(self, target: Target, address: Address) -> Member:
         port = address.port or target.port

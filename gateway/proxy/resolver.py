@@ -116,7 +116,7 @@ class Resolver:
             name = self._names[host] = Name(host)
         return name
 
-    def look_up(self, name: Name, then: Callable[[], None]) -> None:
+    def look_up(self, name: Name, then: Callable[[], None]) -> asyncio.Task[None]:
         """Ask for a name, unless that is going on already, and call ``then`` when it has ended."""
         name.waiting.add(then)
         if name.lookup is None:
@@ -126,6 +126,7 @@ class Resolver:
             name.lookup = task
             self._lookups.add(task)
             task.add_done_callback(self._lookups.discard)
+        return name.lookup
 
     async def stop(self) -> None:
         """Give up what is being looked up."""

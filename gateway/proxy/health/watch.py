@@ -96,8 +96,9 @@ class Watch:
         for identity, watched in list(self._watched.items()):
             if wanted.get(identity) is not watched.endpoint:
                 self._dismiss(self._watched.pop(identity))
+        is_new = self._probes != before
         for identity, endpoint in wanted.items():
-            self._watch_over(identity, endpoint, anew=self._probes != before)
+            self._watch_over(identity, endpoint, anew=is_new)
         if self._probes is None:
             self.keep_fresh(NEVER)
 

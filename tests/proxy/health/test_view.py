@@ -135,3 +135,19 @@ async def test_nodes_may_share_the_probes(start_gateway: StartGateway, upstreams
     change = await changes.next()
     assert (change.port, change.available) == (two.port, False)
     assert change.reason == "probe of node-2: timed out"
+
+
+async def test_names_that_nobody_needs_are_told_by_their_last_answer(
+    start_gateway: StartGateway, server: NameServer
+):
+    server.records = {"a.test": {"A": ["127.0.0.1"]}}
+    quick = {"dns_ttl_min_s": 0.01, "dns_ttl_max_s": 0.01, "dns_not_found_ttl_s": 0.01}
+    rows = tables(passive(http_failures=1), at(80, "a.test"))
+    gateway = await start_gateway(rows, **quick, **server.settings)
+    found = await gateway.proxy.health.of(POOL["id"])
+    assert found is not None
+    [target] = found.targets
+    assert [address.ip for address in target.addresses] == ["127.0.0.1"]
+    server.answering.clear()
+    assert view(gateway) == await gateway.proxy.health.of(POOL["id"])
+    server.answering.set()
