@@ -7,15 +7,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from pydantic import Field
 
 from gateway.entities.checks import Finding, MutuallyRequired, Values
 from gateway.entities.entity import Elsewhere, Given, Operation, Secret, UpdatedEntity
 from gateway.entities.entity_type import EntityType
 from gateway.entities.errors import ENTITY, violation
-from gateway.entities.pem import CertificatePem, PrivateKeyPem, is_pair, parse_chain
+from gateway.entities.pem import CertificatePem, PrivateKeyPem, is_pair, parse_chain, public_key_of
 from gateway.entities.rules import AtMost, Satisfies
 from gateway.entities.types import WildcardHost
+
+_LEAST_RSA_BITS, _LEAST_EC_BITS = 1963, 224
+"""From where on OpenSSL takes keys for as strong as 112 bits."""
 
 MOST_NAMES = 1000
 """Names written with a certificate: each is a row, and all other writers wait meanwhile."""
@@ -28,15 +33,27 @@ def _none_twice(names: list[str]) -> list[str]:
     return names
 
 
+def _long_enough(pem: str) -> str:
+    """Refuse keys that OpenSSL does not show at its security level 2, nor trusts above others."""
+    for key in map(public_key_of, parse_chain(pem)):
+        if isinstance(key, RSAPublicKey) and key.key_size < _LEAST_RSA_BITS:
+            raise violation(f"a key of {key.key_size} bits is too short for TLS: use 2048 or more")
+        if isinstance(key, EllipticCurvePublicKey) and key.key_size < _LEAST_EC_BITS:
+            raise violation(f"a key of {key.key_size} bits is too short for TLS: use 256 or more")
+    return pem
+
+
+ShownPem = Annotated[CertificatePem, Satisfies(_long_enough)]
+
 Names = Annotated[list[WildcardHost], AtMost(MOST_NAMES), Satisfies(_none_twice)]
 
 
 class Certificate(UpdatedEntity):
     """What is shown to a peer in TLS, with its private key."""
 
-    cert: CertificatePem = Field(description="Certificate chain in PEM, the leaf first.")
+    cert: ShownPem = Field(description="Certificate chain in PEM, the leaf first.")
     key: Annotated[PrivateKeyPem, Secret()] = Field(description="Private key of the leaf in PEM.")
-    cert_alt: CertificatePem | None = Field(
+    cert_alt: ShownPem | None = Field(
         default=None, description="Certificate chain for a key of another type, as ECDSA to RSA."
     )
     key_alt: Annotated[PrivateKeyPem | None, Secret()] = Field(

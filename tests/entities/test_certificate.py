@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import pytest
@@ -15,8 +16,9 @@ from cryptography.hazmat.primitives.serialization import (
 from gateway.entities import SchemaViolationError
 from gateway.entities.certificate import CERTIFICATES, Certificate
 from gateway.entities.pem import MOST_PEM_CHARACTERS
+from gateway.proxy.key_pairs import load_pair
 from gateway.snapshot import KeyPair
-from tests.proxy.certificates import Authority, new_rsa_key, pem_of_key
+from tests.proxy.certificates import Authority, Key, new_rsa_key, pem_of_key
 
 from .validating import accepted, refused
 
@@ -52,6 +54,38 @@ def test_a_chain_and_its_key_are_kept_as_they_were_given(pair: KeyPair):
     written = accepted(CERTIFICATES, given(pair))
     assert (written["cert"], written["key"]) == (pair.cert_pem, pair.key_pem)
     assert (written["cert_alt"], written["key_alt"], written["tags"]) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("key", "bits", "enough"),
+    [
+        (new_rsa_key(1024), 1024, 2048),
+        (new_rsa_key(1962), 1962, 2048),
+        (ec.generate_private_key(ec.SECP192R1()), 192, 256),
+    ],
+    ids=["rsa-1024", "rsa-1962", "ecdsa-192"],
+)
+def test_what_openssl_does_not_show_is_refused(key: Key, bits: int, enough: int):
+    pair = CA.issue("a.example", key=key)
+    with pytest.raises(ssl.SSLError, match="KEY_TOO_SMALL"):
+        load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), pair)
+    reason = f"a key of {bits} bits is too short for TLS: use {enough} or more"
+    assert refused(CERTIFICATES, given(pair)) == {"cert": reason}
+    fields = refused(CERTIFICATES, given() | alternative(pair))
+    assert fields["cert_alt"] == reason
+
+
+@pytest.mark.parametrize("key", [new_rsa_key(1963), ec.generate_private_key(ec.SECP224R1())])
+def test_what_openssl_just_shows_is_taken(key: Key):
+    pair = CA.issue("a.example", key=key)
+    load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), pair)
+    assert accepted(CERTIFICATES, given(pair))["cert"] == pair.cert_pem
+
+
+def test_nor_one_further_up():
+    leaf, above = CA.issue("a.example"), CA.issue("b.example", key=new_rsa_key(1024))
+    chain = KeyPair(leaf.cert_pem + above.cert_pem, leaf.key_pem)
+    assert list(refused(CERTIFICATES, given(chain))) == ["cert"]
 
 
 def test_both_are_required():
