@@ -29,7 +29,7 @@ CHECKS = (
 )
 
 ONE_OF_EACH_KIND = (
-    "^/(consumers|acls/{acls}|upstreams/{upstreams}/targets|clustering/.*|cluster|status|endpoints"
+    "^/(consumers|acls/{acls}|upstreams/{upstreams}/(targets|health)|upstreams/{upstreams}/targets/{targets}/healthy|clustering/.*|cluster|status|endpoints"
     "|tags.*|audit.*|schemas/.*)$"
 )
 """Paths that stand for all others, as the same code answers them."""
