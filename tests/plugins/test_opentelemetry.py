@@ -162,6 +162,18 @@ async def test_a_refused_request_is_told_without_a_try_and_without_its_key():
     assert {"service.name": "edge", "zone": "b"}.items() <= told(resource.attributes).items()
 
 
+async def test_a_request_without_a_route_is_told_where_the_plugin_is_for_all():
+    async with http_collector() as collector:
+        gateway = tracing(collector, http_response_header_for_traceid="X-Trace-Id")
+        gateway.route["paths"] = ["/orders"]
+        async with gateway:
+            answer = await gateway.ask("GET", "/bills")
+            await eventually(lambda: bool(collector.posts))
+    (server,) = spans_of(collector)
+    assert answer.headers["X-Trace-Id"] == server.trace_id.hex()
+    assert (server.name, told(server.attributes)["http.response.status_code"]) == ("GET", 404)
+
+
 async def test_odd_methods_and_bytes_are_told_as_what_they_are():
     async with http_collector() as collector, tracing(collector) as gateway:
         await gateway.ask("BREW", "/%ff", headers={"User-Agent": b"\xff\xfe"})

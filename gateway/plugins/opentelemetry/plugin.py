@@ -69,7 +69,7 @@ class OpenTelemetry(Tracing):
     class Config(Record):
         """Which traces, and where to."""
 
-        traces_endpoint: Annotated[EndpointUrl, Secret()] | None = Field(
+        traces_endpoint: Annotated[EndpointUrl | None, Secret()] = Field(
             default=None,
             description="URL of the collector, as `http://collector:4318/v1/traces`; with "
             "`user:password@` it logs in.",

@@ -55,7 +55,7 @@ class ZipkinPropagation(Propagation):
 class ZipkinConfig(Record):
     """Which traces, and where to."""
 
-    http_endpoint: Annotated[EndpointUrl, Secret()] | None = Field(
+    http_endpoint: Annotated[EndpointUrl | None, Secret()] = Field(
         default=None,
         description="URL of the collector, as `http://zipkin:9411/api/v2/spans`; null: traces are "
         "only passed on.",
