@@ -16,13 +16,10 @@ from gateway.admin.responses import JsonResponse
 from gateway.admin.rows import Key, Rows, Where
 from gateway.entities import Given, Row, SchemaViolationError
 from gateway.entities.entity import Entity
-from gateway.entities.plugin import PLUGINS
+from gateway.entities.plugin import NO_ROUTES, NOT_THE_ROUTES, PLUGINS
 from gateway.entities.route import ROUTES
 from gateway.plugins import registry
 from gateway.store.transactions import Having, ReadTransaction, WriteTransaction
-
-NOT_THE_ROUTES = "must match the associated route's protocols"
-NO_ROUTES = "must match the protocols of at least one route pointing to this Plugin's service"
 
 
 class PluginRows(Rows):

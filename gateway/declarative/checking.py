@@ -13,6 +13,7 @@ from gateway.declarative.document import Document, parse_document
 from gateway.declarative.flat import MASK, Item, flatten
 from gateway.declarative.keys import key_of, unique_keys
 from gateway.declarative.passwords import put_aside
+from gateway.declarative.plugin_protocols import refuse_misfits
 from gateway.declarative.problems import Problems
 from gateway.entities import (
     ENTITIES,
@@ -54,6 +55,7 @@ def check(value: Any, select_tags: Sequence[str] = ()) -> Declaration:
     for item in items:
         _validate(item, document, problems)
     _refuse_duplicates(items, problems)
+    refuse_misfits(items, problems)
     problems.raise_if_any()
     rank = {table: position for position, table in enumerate(ENTITIES)}
     return Declaration(sorted(items, key=lambda i: rank[i.type.table]), document.select_tags)

@@ -29,6 +29,10 @@ from gateway.entities.rules import AtLeast, OneOf, Rule, Satisfies, Unrepeated
 from gateway.entities.types import Protocol, Text, Utf8Name
 from gateway.plugins import contract, registry
 
+NOT_THE_ROUTES = "must match the associated route's protocols"
+NO_ROUTES = "must match the protocols of at least one route pointing to this Plugin's service"
+"""What is said of protocols that do not go with what a plugin is for (plugins.md section 1)."""
+
 
 class PluginUse(UpdatedEntity):
     """One use of a plugin."""

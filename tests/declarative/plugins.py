@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from gateway.entities.entity import Record, Secret
+from gateway.entities.types import PROTOCOLS
 from gateway.plugins.contract import Plugin
 
 
@@ -24,3 +25,9 @@ class Alarm(Plugin):
     class Config(Record):
         url: str = "http://alarm.test"
         token: Annotated[str, Secret()] = "none"
+
+
+class Stream(Plugin):
+    name = "stream"
+    priority = 3
+    protocols = PROTOCOLS

@@ -17,7 +17,7 @@ from gateway.entities.password import is_kept
 from gateway.plugins import registry
 
 from ..proxy.certificates import Authority
-from .plugins import Alarm, Limit
+from .plugins import Alarm, Limit, Stream
 
 SOME_ID = "5f3c9a4e-0d3b-4a52-9a4e-3c1c0b8a7d61"
 OTHER_ID = "5f3c9a4e-0d3b-4a52-9a4e-3c1c0b8a7d62"
@@ -27,7 +27,7 @@ SERVICE = {"name": "orders", "url": "http://orders.test/v2"}
 
 @pytest.fixture(autouse=True)
 def present(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "present", lambda: {"limit": Limit, "alarm": Alarm})
+    monkeypatch.setattr(registry, "present", lambda: {p.name: p for p in (Limit, Alarm, Stream)})
 
 
 def items(document: dict[str, Any], *select_tags: str, version: str = "3.0") -> list[Item]:
@@ -242,6 +242,42 @@ def test_plugins_share_configurations() -> None:
     tree = refusal(document).tree()["plugins"]
     assert tree[0] == {"_config": "unknown field"}
     assert tree[1]["name"].startswith("plugin 'absent' not enabled")
+
+
+HTTPS = ["https"]
+TCP = {"protocols": ["tcp"], "sources": [{"port": 1}]}
+
+
+@pytest.mark.parametrize(
+    ("plugin", "problem"),
+    [
+        ({"route": "h", "protocols": ["https", "tcp"]}, None),
+        ({"route": "t", "protocols": HTTPS}, "must match the associated route's protocols"),
+        ({"route": "t"}, None),
+        ({"route": "t", "protocols": ["https", "http", "grpcs", "grpc"]}, None),
+        ({"service": "both", "protocols": HTTPS}, None),
+        (
+            {"service": "streams", "protocols": HTTPS},
+            "must match the protocols of at least one route pointing to this Plugin's service",
+        ),
+        ({"service": "unused", "protocols": ["tcp"]}, None),
+        ({"protocols": ["tcp"]}, None),
+    ],
+)
+def test_protocols_of_a_plugin_go_with_its_routes(plugin: dict[str, Any], problem: str | None):
+    document = {
+        "services": [
+            {"name": "both", "host": "h", "routes": [{"name": "h", "paths": ["/"]}]},
+            {"name": "streams", "host": "h", "routes": [{"name": "t", **TCP}]},
+            {"name": "unused", "host": "h"},
+        ],
+        "routes": [{"name": "u", "service": "both", **TCP}],
+        "plugins": [{"name": "stream", **plugin}],
+    }
+    if problem is None:
+        assert len(rows(document, "plugins")) == 1
+    else:
+        assert refusal(document).tree() == {"plugins": [{"protocols": problem}]}
 
 
 def test_every_entity_gets_the_tags_that_select() -> None:
