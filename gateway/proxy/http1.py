@@ -186,7 +186,8 @@ class RequestHead:
 class ResponseHead:
     """A parsed response head. ``rest`` holds the header lines that pass unchanged.
 
-    Shared by responses with the same head; ``text`` is what was read, with the empty line.
+    Shared by responses with the same head; ``text`` is what was read, with the empty line,
+    ``memory`` what plugins have concluded from it.
     """
 
     __slots__ = (
@@ -196,6 +197,7 @@ class ResponseHead:
         "is_ordinary",
         "keep_alive",
         "may_be_kept",
+        "memory",
         "rest",
         "size",
         "special",
@@ -205,6 +207,7 @@ class ResponseHead:
     )
 
     text: bytes
+    memory: dict[object, Any]
     status: int
     status_text: bytes  # code and reason phrase
     rest: bytes
@@ -345,6 +348,7 @@ def read_response_head(text: bytes, request_method: bytes) -> ResponseHead:
         raise MessageError("malformed response head")
     head = ResponseHead()
     head.text = text
+    head.memory = {}
     minor, head.status_text, lines = match.groups()
     head.status = int(head.status_text[:3])
     head.size = len(text)

@@ -106,11 +106,29 @@ class Counters:
         """Hear that somebody has ceased to count in a scope."""
         self._scopes[key].users -= 1
 
+    def add(self, window: Window, key: Key, amount: int) -> None:
+        """Count so much for somebody."""
+        counts = window.counts
+        if key in counts:
+            counts[key] += amount
+        else:
+            self.admit()
+            counts[key] = amount
+
     def admit(self) -> None:
         """Make sure of room for one more count, which is added next."""
         if self.keys >= self._most_keys:
             self._forget_some()
         self.keys += 1
+
+    def take_back(self, window: Window, key: Key) -> None:
+        """Count one less, if that was not forgotten meanwhile to make room."""
+        counted = window.counts.get(key, 0)
+        if counted > 1:
+            window.counts[key] = counted - 1
+        elif counted:
+            del window.counts[key]
+            self.keys -= 1
 
     def retire(self, window: Window) -> None:
         """Take the counts of a window whose time is over."""

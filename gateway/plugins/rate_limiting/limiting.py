@@ -9,7 +9,7 @@ from gateway.plugins.counter_store import ScopeKey
 from gateway.plugins.rate_limiting.config import Limits
 from gateway.plugins.rate_limiting.counters import Counters, Scope
 from gateway.plugins.rate_limiting.identifiers import identify_by
-from gateway.plugins.rate_limiting.quotas import NOTE, TOLD, quotas_of, refusal_lines
+from gateway.plugins.rate_limiting.quotas import NOTE, TOLD, quotas_of, refusal_lines, tells_limits
 from gateway.plugins.reply import Reply, refuse
 from gateway.plugins.request import Request
 from gateway.plugins.response import Response
@@ -27,7 +27,7 @@ class Limiting:
         self._counters = counters
         self._key = ScopeKey(use.route_id, use.service_id)
         self._clock = counters.clock
-        self._identify = identify_by(config)
+        self._identify = identify_by(config.limit_by, config.header_name, config.path)
         self._quotas = quotas_of(config)
         self._tells = not config.hide_client_headers
         self._refusal = refuse(config.error_code, config.error_message)
@@ -45,8 +45,8 @@ class Limiting:
     def header_filter(self, request: Request, response: Response) -> None:
         """Tell the client what is left."""
         if self._tells:
-            lines = response.lines
-            if b"imit-" in lines or b"IMIT-" in lines:
+            lines, original = response.lines, response.original
+            if original is not None and tells_limits(original):
                 lines = TOLD.sub(b"", lines)
             response.lines = lines + request.context.get(NOTE, b"")
 

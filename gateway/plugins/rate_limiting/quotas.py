@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from math import ceil
+from typing import TYPE_CHECKING
 
 from gateway.plugins.rate_limiting.config import Limits
 from gateway.plugins.rate_limiting.counters import Window
 from gateway.plugins.rate_limiting.periods import Period
+
+if TYPE_CHECKING:
+    from gateway.proxy.http1 import ResponseHead
 
 NOTE = "rate-limiting"
 """Where the lines for a response wait in the context of its request."""
@@ -20,17 +24,27 @@ TOLD = re.compile(
 """What a service may tell of limits of its own; the client hears of ours."""
 
 
+def tells_limits(original: ResponseHead) -> bool:
+    """Tell whether a service has limits of its own to tell of."""
+    known = original.memory.get(NOTE)  # its last head may well have been the same
+    if known is None:
+        known = original.memory[NOTE] = TOLD.search(original.rest) is not None
+    return bool(known)
+
+
 class Quota:
     """The limit of one period: so many requests in each of its windows.
 
     ``template`` are the header lines while this quota is the scarcest: it takes what is left of
-    each, what is left of this, and the seconds until its next window.
+    each, what is left of this, and the seconds until its next window; ``template_now`` has the
+    latter as of the moment that was noted last.
     """
 
-    __slots__ = ("limit", "period", "template", "window")
+    __slots__ = ("limit", "period", "template", "template_now", "window")
 
     window: Window
     template: bytes
+    template_now: bytes
 
     def __init__(self, period: Period, limit: float) -> None:
         self.period = period
@@ -39,6 +53,11 @@ class Quota:
     def reset_s(self, now: float) -> int:
         """Return the seconds until the next window, 1 at least."""
         return max(1, self.period.length_s - int(now - self.window.start))
+
+    def note_time(self, now: float) -> None:
+        """Have the seconds until the next window in ``template_now``."""
+        before, _, _ = self.template.rpartition(b"%d")
+        self.template_now = before + b"%d" % self.reset_s(now)
 
 
 def quotas_of(config: Limits) -> list[Quota]:
