@@ -28,7 +28,7 @@ from gateway.proxy.resolution import host_without_port
 from gateway.proxy.spool import SpoolError
 from gateway.proxy.tunnel import Tunnel, Tunnelled
 from gateway.proxy.upgrade import chosen_protocol
-from gateway.proxy.upstream import UpstreamConnection
+from gateway.proxy.upstream import MUCH_AT_ONCE_BYTES, UpstreamConnection
 from gateway.proxy.upstream_tls import TlsPeer, server_name
 
 if TYPE_CHECKING:
@@ -607,9 +607,12 @@ class Exchange(ExchangeHeads):
         pieces = [] if head.body_length == NO_BODY else [reply.body]
         lines = self._response_lines(head) + reply.lines
         if run is None or not run.filters:
+            large = pieces if len(reply.body) >= MUCH_AT_ONCE_BYTES else []  # not to be copied
             self.egress_bytes += self._downstream.begin_response(
-                head.status_text, lines, head.body_length, pieces, ended=True
+                head.status_text, lines, head.body_length, [] if large else pieces, ended=not large
             )
+            if large:
+                self.egress_bytes += self._downstream.continue_response(large, ended=True)
         elif not self._begin_filtered(run, head, lines, head.body_length, pieces, ended=True):
             return
         self._end(self._head_at)

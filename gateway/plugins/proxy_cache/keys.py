@@ -19,6 +19,10 @@ _AS_IT_IS = "!\"#$&'()*+-./;<>?@[\\]^_`{}~ "
 """What needs no encoding: all of ASCII that can be seen but ``%``, ``,``, ``:``, ``=``, ``|``."""
 
 
+MOST_KNOWN = 8192
+"""Keys that a node remembers."""
+
+
 class Further(NamedTuple):
     """What tells requests apart besides what is in Kong's key; None where there is no such thing.
 
@@ -41,6 +45,29 @@ Owner = tuple[int, int]
 
 Line = tuple[bytes, bytes, bytes, bytes]
 """Method, path, query with its ``?``, and version of HTTP."""
+
+
+class Key(NamedTuple):
+    """A key, and the header lines that tell of a hit, but for its age."""
+
+    digits: bytes
+    hit_lines: bytes
+
+
+class KnownKeys:
+    """The keys of the last requests, by all that they are made of: to make one is slow."""
+
+    __slots__ = ("_keys", "find")
+
+    def __init__(self) -> None:
+        self._keys: dict[object, Key] = {}
+        self.find = self._keys.get
+
+    def keep(self, what: object, key: Key) -> None:
+        """Know a key the next time; all are forgotten where there are too many."""
+        if len(self._keys) >= MOST_KNOWN:
+            self._keys.clear()
+        self._keys[what] = key
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from itertools import count
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +26,7 @@ from gateway.plugins.proxy_cache.config import Caching
 from gateway.plugins.proxy_cache.keys import (
     NOTHING_FURTHER,
     Further,
+    Key,
     KeyRules,
     Line,
     Owner,
@@ -42,12 +44,14 @@ if TYPE_CHECKING:
 
 _NOTE = "proxy-cache"
 
-_KNOWN_KEYS = 4096
 _KNOWN_LENGTH = 512
 """How long path, query and headers may be together for a key to be remembered."""
 
 _KNOWN_TYPES = 256
 _PARTIAL, _NOT_MODIFIED = 206, 304
+
+_numbers = count()
+"""Of objects, as keys are known by the object whose config they depend on."""
 
 _NAMES_OF_OURS = removal(("x-cache-status", "x-cache-key"))
 
@@ -65,13 +69,6 @@ class Said(NamedTuple):
     headers: str
     is_authorized: bool
     authorization: bytes | None
-
-
-class Key(NamedTuple):
-    """A key, and the header lines of a hit, but for its age."""
-
-    digits: bytes
-    hit_lines: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +101,8 @@ class ProxyCache(Plugin):
         self._is_kept_type = lru_cache(_KNOWN_TYPES)(_type_test(self._types))
         arguments = frozenset(config.vary_query_params or ())
         self._key_rules = KeyRules(config.ignore_uri_case, arguments)
-        self._known_keys: dict[object, Key] = {}
+        self._known_keys = self.shared.known_keys
+        self._number = next(_numbers)
         self._heeds = config.cache_control
         self._fresh_s = config.cache_ttl
         self._tells_age = config.tells("age")
@@ -186,17 +184,15 @@ class ProxyCache(Plugin):
         if changes is not None:
             further = _with_changes(further, changes)
         line = (asked.method, asked.path, asked.query, said.version)
-        what = (owner, line, said.headers, further)
-        return self._known_keys.get(what) or self._make_key(what)
+        what = (self._number, owner, line, said.headers, further)
+        return self._known_keys.find(what) or self._make_key(what)
 
-    def _make_key(self, what: tuple[Owner, Line, str, Further]) -> Key:
-        digits = self._key_rules.key(*what)
+    def _make_key(self, what: tuple[int, Owner, Line, str, Further]) -> Key:
+        _, owner, line, headers, further = what
+        digits = self._key_rules.key(owner, line, headers, further)
         key = Key(digits, self._lines("Hit", digits))
-        _, (_, path, query, _), headers, _ = what
-        if len(path) + len(query) + len(headers) <= _KNOWN_LENGTH:
-            if len(self._known_keys) >= _KNOWN_KEYS:
-                self._known_keys.clear()
-            self._known_keys[what] = key
+        if sum(map(len, line)) + len(headers) <= _KNOWN_LENGTH:
+            self._known_keys.keep(what, key)
         return key
 
     def _miss(self, request: Request, lookup: Lookup) -> Reply | None:

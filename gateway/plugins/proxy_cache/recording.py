@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from email.utils import formatdate
 from time import time
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -110,6 +111,8 @@ class Recording:
 def _kept_head(head: ResponseHead, body_length: int) -> ResponseHead:
     """Return a head as it is to be sent again: about this service and body, no connection."""
     lines = _REMAINING.sub(b"", _NOT_KEPT.sub(b"", head.rest))
+    if not head.has_date:  # by which caches behind this one count (RFC 9110 section 6.6.1)
+        lines += b"\r\nDate: " + formatdate(usegmt=True).encode()
     for name, written in _KEPT_SPECIAL:
         if name in head.special:
             lines += b"\r\n" + written + b": " + head.special[name]

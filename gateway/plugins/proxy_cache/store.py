@@ -18,6 +18,7 @@ from uuid import UUID
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from gateway.commands import Command
+from gateway.plugins.proxy_cache.keys import KnownKeys
 
 if TYPE_CHECKING:
     from gateway.proxy.http1 import ResponseHead
@@ -80,6 +81,7 @@ class ResponseStore:
     def __init__(self, limit_bytes: int, clock: Callable[[], float] = monotonic) -> None:
         self.clock = clock
         self.counts = Counts()
+        self.known_keys = KnownKeys()
         self.purges = 0
         self.used_bytes = 0
         self.evictions = 0
