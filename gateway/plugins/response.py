@@ -28,13 +28,14 @@ class Response(HeaderLines):
     ``original`` is the head as the service sent it, None for an answer of the gateway's.
     """
 
-    __slots__ = ("original", "status", "watcher")
+    __slots__ = ("drops_body", "original", "status", "watcher")
 
     def __init__(self, status: int, lines: bytes, original: ResponseHead | None = None) -> None:
         self.lines = lines
         self.status = status
         self.original = original
         self.watcher: Watcher | None = None
+        self.drops_body = False
 
     @property
     def from_upstream(self) -> bool:
@@ -44,3 +45,7 @@ class Response(HeaderLines):
     def watch(self, watcher: Watcher) -> None:
         """Have the body of a service's response shown to somebody, from its beginning."""
         self.watcher = watcher
+
+    def drop_body(self) -> None:
+        """Send no body; the service's is not waited for."""
+        self.drops_body = True

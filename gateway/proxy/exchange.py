@@ -411,10 +411,13 @@ class Exchange(ExchangeHeads):
         *,
         ended: bool,
     ) -> bool:
-        """Relay a response as plugins make it; return whether it has begun."""
+        """Relay a response as plugins make it; return whether it is as long as it was."""
         response = Response(head.status, lines, head)
         try:
             run.filter_head(response)
+            if response.drops_body:
+                self._send_without_body(response)
+                return False
             if run.watchers:
                 run.watch_body(pieces, ended=ended)
             if run.filters_body and body_length != NO_BODY:
@@ -434,6 +437,19 @@ class Exchange(ExchangeHeads):
             ended=ended,
         )
         return True
+
+    def _send_without_body(self, response: Response) -> None:
+        """End the exchange with a head alone."""
+        self._drop_upstream()
+        self.status = response.status
+        self.egress_bytes += self._downstream.begin_response(
+            errors.status_text(response.status),
+            without(response.lines, "content-length"),
+            NO_BODY if response.status in _NEVER_A_BODY else 0,
+            [],
+            ended=True,
+        )
+        self._end()
 
     def on_response_body(self, pieces: list[bytes], *, ended: bool) -> None:
         """Relay more of the body, or keep it for a client that takes no more for now."""
@@ -652,7 +668,7 @@ class Exchange(ExchangeHeads):
         if run.filters_body:
             body = b"".join(run.filter_body([body], ended=True))
         self.status = response.status
-        return response.lines, body
+        return response.lines, b"" if response.drops_body else body
 
     def _refuse_plain_http(self, status: int) -> None:
         """Send the client to HTTPS (router.md section 8)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -229,6 +229,46 @@ async def test_the_response_can_be_changed():
 
 
 # -- what a plugin can see
+
+
+class Emptying(Plugin):
+    name = "emptying"
+    priority = 1
+
+    def header_filter(self, request: Request, response: Response) -> None:
+        response.status = 429
+        response.drop_body()
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_the_body_of_a_response_can_be_left_out(method: str):
+    has_answered = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"some"
+        await has_answered.wait()
+
+    gateway = Serving(Emptying)
+    gateway.use(Noting)
+    gateway.service.answer = lambda _: StreamingResponse(slow())
+    async with gateway:
+        answer = await gateway.ask(method, "/")
+        assert (answer.status_code, answer.content) == (429, b"")
+        assert answer.headers["X-Seen"] == "200 of the service"
+        has_answered.set()
+        gateway.service.answer = Answer("whole")
+        answer = await gateway.ask(method, "/")
+        assert (answer.status_code, answer.content) == (429, b"")
+        assert LOGGED == [(429, True)] * 2
+
+
+async def test_the_body_of_an_answer_can_be_left_out():
+    gateway = Serving(Emptying)
+    gateway.use(Closed)
+    async with gateway:
+        answer = await gateway.ask("GET", "/")
+    assert (answer.status_code, answer.content) == (429, b"")
+    assert answer.headers["Content-Length"] == "0"
 
 
 class Telling(Plugin):

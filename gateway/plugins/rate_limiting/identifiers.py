@@ -10,7 +10,6 @@ from gateway.plugins.counter_store import Key
 from gateway.plugins.lines import values_of
 
 if TYPE_CHECKING:
-    from gateway.plugins.rate_limiting.config import Limits
     from gateway.plugins.request import Request
 
 Identify: TypeAlias = Callable[["Request"], Key]
@@ -19,13 +18,13 @@ _KEPT_BYTES = 64
 """Longer texts are kept as their digest."""
 
 
-def identify_by(config: Limits) -> Identify:
+def identify_by(limit_by: str, header_name: str | None = None, path: str | None = None) -> Identify:
     """Return the function that ``limit_by`` asks for."""
-    if config.limit_by == "header" and config.header_name is not None:
-        return _by_header(config.header_name)
-    if config.limit_by == "path" and config.path is not None:
-        return _by_path(config.path.encode())
-    return _BY[config.limit_by]
+    if limit_by == "header" and header_name is not None:
+        return _by_header(header_name)
+    if limit_by == "path" and path is not None:
+        return _by_path(path.encode())
+    return _BY[limit_by]
 
 
 def _consumer(request: Request) -> Key:

@@ -62,12 +62,8 @@ class Ledger:
 
     def count(self, window: Window, key: Key, amount: int = 1) -> None:
         """Count for somebody; with an amount of 0, only ask what the others have counted."""
-        counts, unsettled = window.counts, window.unsettled
-        if key in counts:
-            counts[key] += amount
-        else:
-            self.counters.admit()
-            counts[key] = amount
+        self.counters.add(window, key, amount)
+        unsettled = window.unsettled
         if not unsettled:
             self._untold[window] = None
             self._has_work()
