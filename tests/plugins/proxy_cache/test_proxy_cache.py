@@ -665,3 +665,13 @@ async def test_texts_of_the_compat_mode_are_judged_as_they_came():
         miss.headers["Content-Type"] == hit.headers["Content-Type"] == "text/plain; charset=UTF-8"
     )
     assert (hit.headers["X-Cache-Status"], hit.headers["X-Kong-Upstream-Latency"]) == ("Hit", "0")
+
+
+async def test_a_large_body_comes_whole_again_and_again():
+    body = bytes(range(256)) * 2000
+    cached = caching()
+    async with cached.gateway:
+        answering(cached, body=body)
+        answers = [await cached.ask() for _ in range(3)]
+    assert [it.content for it in answers] == [body] * 3
+    assert {it.headers["Content-Length"] for it in answers} == {str(len(body))}
