@@ -15,7 +15,13 @@ from gateway.balancing.endpoint import Identity
 from gateway.balancing.health import Report
 from gateway.proxy.health.plan import ProbePlan
 from gateway.status.health import HealthChange, HealthFacts, UpstreamHealth, host_and_port
-from gateway.status.health_counts import MOST_NAMED, Census, HealthCounts, UnhealthyAddress
+from gateway.status.health_counts import (
+    LONGEST_NAME,
+    MOST_NAMED,
+    Census,
+    HealthCounts,
+    UnhealthyAddress,
+)
 
 INTERVAL_S = 10.0
 """Between two of them, if nothing changes."""
@@ -97,8 +103,9 @@ def _look_at(upstream: UpstreamHealth) -> tuple[int, list[UnhealthyAddress]]:
         for address in target.addresses
         if address.state is not None
     ]
+    name = upstream.name[:LONGEST_NAME]
     return len(checked), [
-        UnhealthyAddress(upstream.name, host, host_and_port(address.ip, address.port))
+        UnhealthyAddress(name, host[:LONGEST_NAME], host_and_port(address.ip, address.port))
         for host, address in checked
         if not address.available
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from uuid import uuid4
 
 from gateway.balancing.health import Report
@@ -47,6 +48,12 @@ async def test_of_many_unhealthy_addresses_only_some_are_named() -> None:
     census = await taken(ChangingHealth({seen.id: seen for seen in several}))
     assert (census.unhealthy, len(census.named)) == (45, MOST_NAMED)
     assert len(census.to_json()["addresses"]) == MOST_NAMED
+
+
+async def test_names_are_told_as_far_as_they_are_of_use() -> None:
+    seen = replace(upstream("unhealthy"), name="x" * 300)
+    (named,) = (await taken(ChangingHealth({seen.id: seen}))).named
+    assert named.upstream == "x" * 255
 
 
 async def test_a_change_is_counted_and_leads_to_another_census() -> None:

@@ -25,12 +25,14 @@ TIMESTAMP = sa.TIMESTAMP(timezone=True)
 def upgrade() -> None:
     create_commands()
     create_probe_reports()
-    op.add_column("nodes", sa.Column("health", postgresql.JSONB()))
+    for table in ("nodes", "data_planes"):
+        op.add_column(table, sa.Column("health", postgresql.JSONB()))
     create_rate_limit_counters()
 
 
 def downgrade() -> None:
-    op.drop_column("nodes", "health")
+    for table in ("nodes", "data_planes"):
+        op.drop_column(table, "health")
     op.drop_table("probe_reports")
     op.drop_table("rate_limit_counters")
     op.drop_table("commands")

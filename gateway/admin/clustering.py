@@ -93,6 +93,7 @@ class ClusteringResource:
             "applied_version": applied,
             "lag": None if applied is None else max(0, newest.version - applied),
             "control_plane_id": str(row.control_plane_id),
+            "health": row.health,
         }
 
 

@@ -18,6 +18,7 @@ from gateway.hybrid.protocol import (
     Answered,
     Applied,
     Failed,
+    Health,
     Leave,
     Load,
     Noted,
@@ -95,9 +96,9 @@ class Line:
 
     # -- reports
 
-    async def report(self, applied: Applied | None) -> None:
+    async def report(self, applied: Applied | None, health: Health | None) -> None:
         """Return when the cluster knows what is applied. Raises StoreUnavailable."""
-        await self._tell(Report(number=self._next_number(), applied=applied))
+        await self._tell(Report(number=self._next_number(), applied=applied, health=health))
 
     async def leave(self) -> None:
         """Return when the cluster has forgotten this data plane. Raises StoreUnavailable."""

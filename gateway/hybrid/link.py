@@ -33,6 +33,7 @@ from gateway.hybrid.protocol import (
     PROTOCOL,
     Answered,
     Applied,
+    Health,
     Hello,
     ProtocolError,
     Refused,
@@ -114,14 +115,14 @@ class ControlPlaneLink:
         Raises StoreUnavailable.
         """
         self._applied = Applied.of(beat.applied_version, beat.applied_committed_at)
-        await (await self.line()).report(self._applied)
+        await (await self.line()).report(self._applied, Health.of(beat.health))
 
     async def heartbeat(self, beat: Heartbeat) -> None:
-        """Report what is applied. Raises StoreUnavailable."""
+        """Report what is applied, and what is unhealthy. Raises StoreUnavailable."""
         self._applied = Applied.of(beat.applied_version, beat.applied_committed_at)
         if self._line is None:
             raise StoreUnavailable("there is no connection to a control plane")
-        await self._line.report(self._applied)
+        await self._line.report(self._applied, Health.of(beat.health))
 
     async def forget(self, node_id: UUID) -> None:
         """Leave the cluster. Raises StoreUnavailable."""

@@ -13,6 +13,7 @@ add some.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import blake2b
@@ -22,6 +23,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from gateway.snapshot.wire import Plain, WireError, decode_batch, from_text
+from gateway.status.health_counts import LONGEST_NAME, MOST_NAMED
 from gateway.store.source import Batch, VersionMark
 
 PROTOCOL = 1
@@ -46,6 +48,8 @@ NO_CONFIG_HASH = "0" * 32
 """The hash of a data plane that serves no configuration."""
 
 _Line = Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+_Name = Annotated[str, Field(max_length=LONGEST_NAME, pattern=r"^[^\x00]*$")]
+_Number = Annotated[int, Field(ge=0, lt=2**31)]
 _Version = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -96,6 +100,27 @@ class Applied(_Message):
         return cls(version=version, committed_at=committed_at)
 
 
+class UnhealthyAddress(_Message):
+    """An address that gets no traffic from a data plane."""
+
+    upstream: _Name
+    target: _Name
+    address: _Name
+
+
+class Health(_Message):
+    """How many addresses of targets a data plane checks, and what of them is unhealthy."""
+
+    checked: _Number
+    unhealthy: _Number
+    addresses: Annotated[list[UnhealthyAddress], Field(max_length=MOST_NAMED)]
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Health | None:
+        """Return what a heartbeat tells, None if it tells nothing."""
+        return cls.model_validate(told) if told else None
+
+
 # -- what a data plane says
 
 
@@ -130,6 +155,7 @@ class Report(_Message):
     type: Literal["report"] = "report"
     number: Annotated[int, Field(ge=0)]
     applied: Applied | None
+    health: Health | None = None
 
 
 class Leave(_Message):

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import structlog
 
-from gateway.hybrid.protocol import Applied, DataPlaneStatus
+from gateway.hybrid.protocol import Applied, DataPlaneStatus, Health
 from gateway.store.data_planes import DataPlaneReport, DataPlaneRow, DataPlaneTable
 from gateway.store.errors import StoreError, StoreUnavailable
 
@@ -47,6 +47,7 @@ class DataPlane:
     cert_expires_at: datetime
     applied: Applied | None
     is_compatible: bool
+    health: Health | None = None
     heard_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -179,6 +180,7 @@ class Register:
             cert_expires_at=data_plane.cert_expires_at,
             control_plane_id=self._control_plane_id,
             heard_ago_s=heard_ago_s,
+            health=None if data_plane.health is None else data_plane.health.model_dump(),
         )
 
     async def _keep_house(self) -> None:

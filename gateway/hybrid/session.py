@@ -172,6 +172,7 @@ class Session:
             match message:
                 case Report():
                     data_plane.applied = message.applied
+                    data_plane.health = message.health
                     self._reports.put(message)
                 case Leave():
                     self._reports.put(message)

@@ -9,6 +9,10 @@ MOST_NAMED = 20
 """Unhealthy addresses that are told by name; of further ones only the number."""
 
 
+LONGEST_NAME = 255
+"""Of a longer name only the beginning is told."""
+
+
 @dataclass(frozen=True, slots=True)
 class UnhealthyAddress:
     """An address that gets no traffic: of which upstream entity, by what name, as ``ip:port``."""

@@ -22,7 +22,10 @@ Labels = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class DataPlaneReport:
-    """A data plane as a control plane knows it; it was last heard ``heard_ago_s`` ago."""
+    """A data plane as a control plane knows it; it was last heard ``heard_ago_s`` ago.
+
+    ``health`` is what it tells of unhealthy addresses, ready for JSON; None if it does not.
+    """
 
     id: UUID
     name: str
@@ -35,6 +38,7 @@ class DataPlaneReport:
     cert_expires_at: datetime | None
     control_plane_id: UUID
     heard_ago_s: float
+    health: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class DataPlaneRow:
     labels: Labels
     cert_expires_at: datetime | None
     control_plane_id: UUID
+    health: Mapping[str, Any] | None
     age_s: float
 
 
@@ -100,16 +105,16 @@ class DataPlaneTable:
 _REPORT = text("""
     INSERT INTO data_planes AS known (
         id, name, ip, software_version, first_seen_at, last_seen_at, applied_version,
-        applied_committed_at, sync_status, labels, cert_expires_at, control_plane_id
+        applied_committed_at, sync_status, labels, cert_expires_at, control_plane_id, health
     )
     SELECT
         id, name, ip, software_version, clock_timestamp(),
         clock_timestamp() - make_interval(secs => heard_ago_s), applied_version,
-        applied_committed_at, sync_status, labels, cert_expires_at, control_plane_id
+        applied_committed_at, sync_status, labels, cert_expires_at, control_plane_id, health
     FROM jsonb_to_recordset(CAST(:reports AS jsonb)) AS reported (
         id uuid, name text, ip text, software_version text, heard_ago_s double precision,
         applied_version bigint, applied_committed_at timestamptz, sync_status text, labels jsonb,
-        cert_expires_at timestamptz, control_plane_id uuid
+        cert_expires_at timestamptz, control_plane_id uuid, health jsonb
     )
     ORDER BY id
     ON CONFLICT (id) DO UPDATE SET
@@ -122,7 +127,8 @@ _REPORT = text("""
         sync_status = excluded.sync_status,
         labels = excluded.labels,
         cert_expires_at = excluded.cert_expires_at,
-        control_plane_id = excluded.control_plane_id
+        control_plane_id = excluded.control_plane_id,
+        health = excluded.health
     WHERE known.control_plane_id = excluded.control_plane_id
         OR known.last_seen_at <= excluded.last_seen_at
 """)
@@ -175,6 +181,7 @@ def _plain(report: DataPlaneReport) -> dict[str, Any]:
         "labels": dict(report.labels),
         "cert_expires_at": _iso(report.cert_expires_at),
         "control_plane_id": str(report.control_plane_id),
+        "health": report.health,
     }
 
 

@@ -206,6 +206,7 @@ data_planes = Table(
     Column("labels", JSONB, nullable=False),
     Column("cert_expires_at", _timestamp),
     Column("control_plane_id", Uuid, nullable=False),
+    Column("health", JSONB(none_as_null=True)),
 )
 """Data planes as they last reported to a control plane, seen times by the database's clock.
 

@@ -37,7 +37,8 @@ def table(store: Store) -> DataPlaneTable:
 async def test_a_data_plane_is_told_of_in_kongs_words_and_ours(
     client: Client, table: DataPlaneTable
 ):
-    report = replace(a_report(), heard_ago_s=60.0)
+    health = {"checked": 2, "unhealthy": 0, "addresses": []}
+    report = replace(a_report(), heard_ago_s=60.0, health=health)
     await table.write([report])
     (shown,) = (await client.get("/clustering/data-planes")).json()["data"]
     assert abs(shown.pop("last_seen") - (time.time() - 60)) < 30
@@ -58,6 +59,7 @@ async def test_a_data_plane_is_told_of_in_kongs_words_and_ours(
         "applied_version": None,
         "lag": None,
         "control_plane_id": str(report.control_plane_id),
+        "health": health,
     }
 
 

@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,11 @@ async def test_a_report_is_in_the_table_when_it_returns(
     await link.heartbeat(a_beat(link, 7))
     (row,) = (await DataPlaneTable(store).page(10)).rows
     assert (row.applied_version, row.applied_committed_at, row.sync_status) == (7, AT, "normal")
+    assert row.health is None
+    health = {"checked": 2, "unhealthy": 0, "addresses": []}
+    await link.heartbeat(replace(a_beat(link, 7), health=health | {"shares_probes": False}))
+    (row,) = (await DataPlaneTable(store).page(10)).rows
+    assert row.health == health
     await link.forget(link.node_id)
     assert (await DataPlaneTable(store).page(10)).rows == []
 

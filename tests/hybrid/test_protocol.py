@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -16,6 +17,7 @@ from gateway.hybrid.protocol import (
     Announced,
     Applied,
     Failed,
+    Health,
     Hello,
     Leave,
     Load,
@@ -29,6 +31,7 @@ from gateway.hybrid.protocol import (
     Report,
     Seen,
     SeenAnswer,
+    UnhealthyAddress,
     Welcome,
     config_hash,
     decode_answered,
@@ -42,6 +45,8 @@ EPOCH = UUID(int=7)
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 MARK = VersionMark(EPOCH, 42, AT)
 APPLIED = Applied(version=42, committed_at=AT)
+DOWN = UnhealthyAddress(upstream="orders", target="orders-1.internal", address="10.0.0.1:80")
+HEALTH = Health(checked=3, unhealthy=1, addresses=[DOWN])
 
 
 def hello(**changed: object) -> dict[str, object]:
@@ -69,6 +74,7 @@ def hello(**changed: object) -> dict[str, object]:
         Load(since=Mark.of(MARK)),
         Report(number=3, applied=APPLIED),
         Report(number=0, applied=None),
+        Report(number=4, applied=None, health=HEALTH),
         Leave(number=4),
     ],
 )
@@ -118,7 +124,19 @@ def test_keys_of_a_later_release_are_ignored() -> None:
     assert decode_asked(json.dumps(hello(colour="green"))) == Hello.model_validate(hello())
 
 
+def test_a_data_plane_of_the_release_before_tells_nothing_of_health() -> None:
+    report = decode_asked(b'{"type":"report","number":1,"applied":null}')
+    assert isinstance(report, Report)
+    assert report.health is None
+
+
 # -- what is refused
+
+
+def report_of(**facts: Any) -> bytes:
+    """A report with these facts of health."""
+    health = HEALTH.model_dump() | facts
+    return json.dumps({"type": "report", "number": 1, "applied": None, "health": health}).encode()
 
 
 @pytest.mark.parametrize(
@@ -144,6 +162,10 @@ def test_keys_of_a_later_release_are_ignored() -> None:
         json.dumps(hello(applied={"version": -1, "committed_at": AT.isoformat()})).encode(),
         json.dumps(hello(applied={"version": 2**63, "committed_at": AT.isoformat()})).encode(),
         json.dumps(hello(applied={"version": 1, "committed_at": "2026-01-01T00:00:00"})).encode(),
+        report_of(checked=-1),
+        report_of(addresses=[DOWN.model_dump()] * 21),
+        report_of(addresses=[DOWN.model_dump() | {"upstream": "x" * 256}]),
+        report_of(addresses=[DOWN.model_dump() | {"target": "nul\x00"}]),
         b"[" * 10_000,
     ],
 )

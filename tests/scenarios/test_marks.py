@@ -152,3 +152,9 @@ async def test_a_mark_on_a_control_plane_reaches_data_planes(
     assert (await mark(plane, upstream, "unhealthy")).headers["X-Gateway-Propagation"] == "2/2"
     await ask(edges, "/after")
     assert (upstream.requests["/after"], other.requests["/after"]) == (0, 20)
+
+    async def is_told() -> bool:
+        listed = (await plane.admin("GET", "/clustering/data-planes")).json()["data"]
+        return [edge["health"]["unhealthy"] for edge in listed] == [1, 1]
+
+    await until(is_told)

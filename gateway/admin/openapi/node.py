@@ -79,6 +79,13 @@ _STATUS = open_record(
     disk_copy=or_null(record(path=TEXT, version=or_null(INTEGER), problem=or_null(TEXT))),
     bad_entities=list_of(record(entity=TEXT, id=TEXT, reason=TEXT)),
 )
+_HEALTH = or_null(
+    record(
+        checked=INTEGER,
+        unhealthy=INTEGER,
+        addresses=list_of(record(upstream=TEXT, target=TEXT, address=TEXT)),
+    )
+)
 _CLUSTER = record(
     config_version=INTEGER,
     epoch=UUID,
@@ -100,13 +107,7 @@ _CLUSTER = record(
             applied_version=or_null(INTEGER),
             lag=or_null(INTEGER),
             alive=BOOLEAN,
-            health=or_null(
-                record(
-                    checked=INTEGER,
-                    unhealthy=INTEGER,
-                    addresses=list_of(record(upstream=TEXT, target=TEXT, address=TEXT)),
-                )
-            ),
+            health=_HEALTH,
         )
     ),
 )
@@ -128,6 +129,7 @@ _DATA_PLANE = open_record(
     applied_version=or_null(INTEGER),
     lag=or_null(INTEGER),
     control_plane_id=UUID,
+    health=_HEALTH,
 )
 _DATA_PLANES = open_record(
     data=list_of(_DATA_PLANE),
