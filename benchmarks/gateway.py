@@ -7,23 +7,41 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
 
 from benchmarks.processes import Pinned, free_port
 from benchmarks.tls import Identity
+from gateway.balancing.group import ALGORITHMS
 from gateway.store.embedded import EmbeddedPostgres
 
 KEY = "a-key-of-the-load"
 """What key-auth asks for on the route /guarded."""
+ISSUER, SECRET = "load", "a-secret-of-the-load-and-nobody-else"
+"""Who signs the tokens that jwt asks for on the route /jwt, and what with."""
 MOST_REQUESTS = 1_000_000_000
 """The limit there, which no load reaches."""
 KEPT_S = 3600
 """How long proxy-cache keeps a response on the route /cached."""
+
+_PLUGINS: dict[str, dict[str, dict[str, Any]]] = {
+    "guarded": {"key-auth": {}, "rate-limiting": {"minute": MOST_REQUESTS}},
+    "jwt": {"jwt": {"claims_to_verify": ["exp"]}},
+    "transformed": {
+        "request-transformer": {
+            "remove": {"headers": ["X-Internal"]},
+            "replace": {"headers": ["User-Agent:gateway"]},
+            "add": {"headers": ["X-Tenant:load"], "querystring": ["source:bench"]},
+        }
+    },
+    "cached": {"proxy-cache": {"strategy": "memory", "cache_ttl": KEPT_S}},
+}
+"""The plugins on the routes with these names."""
 
 CHURN_INTERVAL_S = 0.5
 APPLY_TIMEOUT_S = 300.0
@@ -53,21 +71,25 @@ class Gateway:
         self._admin = httpx.Client(base_url=admin_url, timeout=10, trust_env=False)
         self._servers = ExitStack()
 
-    def start(self, upstream: int, echo: int) -> Pinned:
-        """Start everything with routes to the ports of both upstreams; return the node."""
+    def start(self, upstreams: Sequence[int], echo: int) -> Pinned:
+        """Start everything with routes to the ports of the upstreams; return the node.
+
+        The first one is that of all routes but those to /ws and to the algorithms' names.
+        """
         self._servers.callback(self._postgres.stop)
         environment = self._environment(self._postgres.start())
         self._run("migrations", environment, "db", "upgrade").wait()
         node = self._run("gateway", environment, "node")
         self._servers.callback(node.stop)
         node.wait_for_port(self._admin_port)
-        self._create_route("plain", "/", upstream)
+        self._create_route("plain", "/", upstreams[0])
         self._create_route("websocket", "/ws", echo)
-        self._create_route("guarded", "/guarded", upstream)
-        self._create_route("cached", "/cached", upstream)
         self._let_in("load")
-        self._put("guarded", {"key-auth": {}, "rate-limiting": {"minute": MOST_REQUESTS}})
-        self._put("cached", {"proxy-cache": {"strategy": "memory", "cache_ttl": KEPT_S}})
+        for name, plugins in _PLUGINS.items():
+            self._create_route(name, f"/{name}", upstreams[0])
+            self._put(name, plugins)
+        for algorithm in ALGORITHMS:
+            self._balance(algorithm, upstreams)
         self._wait_for_apply()
         return node
 
@@ -128,16 +150,28 @@ class Gateway:
             "GATEWAY_LOG_LEVEL": "warning",
         }
 
-    def _create_route(self, name: str, path: str, upstream: int) -> None:
-        service = {"host": "127.0.0.1", "port": upstream}
+    def _balance(self, algorithm: str, upstreams: Sequence[int]) -> None:
+        """Spread the requests for a path with the name of an algorithm by that over all ports."""
+        hash_on = {"hash_on": "ip"} if algorithm == "consistent-hashing" else {}
+        upstream = {"algorithm": algorithm, **hash_on}
+        self._admin.put(f"/upstreams/{algorithm}", json=upstream).raise_for_status()
+        for port in upstreams:
+            target = {"target": f"127.0.0.1:{port}"}
+            self._admin.post(f"/upstreams/{algorithm}/targets", json=target).raise_for_status()
+        self._create_route(algorithm, f"/{algorithm}", upstreams[0], algorithm)
+
+    def _create_route(self, name: str, path: str, upstream: int, host: str = "127.0.0.1") -> None:
+        service = {"host": host, "port": upstream}
         self._admin.put(f"/services/{name}", json=service).raise_for_status()
         route = {"paths": [path], "strip_path": False}
         self._admin.put(f"/services/{name}/routes/{name}", json=route).raise_for_status()
 
     def _let_in(self, consumer: str) -> None:
-        """Give the key to a consumer."""
+        """Give the key and the secret to a consumer."""
         self._admin.put(f"/consumers/{consumer}").raise_for_status()
         self._admin.post(f"/consumers/{consumer}/key-auth", json={"key": KEY}).raise_for_status()
+        signs = {"key": ISSUER, "secret": SECRET}
+        self._admin.post(f"/consumers/{consumer}/jwt", json=signs).raise_for_status()
 
     def _put(self, route: str, plugins: Mapping[str, object]) -> None:
         """Put plugins on a route."""

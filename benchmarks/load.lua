@@ -4,7 +4,7 @@
 --   body=N    POST so many bytes
 --   close=1   a connection for each request
 --   own=1     each request has a header that no other has
---   key=k     the header apikey of each request
+--   header=n: v  a header of each request
 -- Prints the figures as one line of JSON.
 
 local function options(args)
@@ -39,8 +39,9 @@ end
 function init(args)
   local given = options(args)
   wrk.path = given.path or wrk.path
-  if given.key then
-    wrk.headers["apikey"] = given.key
+  if given.header then
+    local name, value = given.header:match("^(.-): (.*)$")
+    wrk.headers[name] = value
   end
   if given.close then
     wrk.headers["Connection"] = "close"

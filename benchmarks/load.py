@@ -40,7 +40,7 @@ class Requests:
     """HTTP requests by wrk.
 
     ``route_count``: instead of ``path``, that many paths /r/… at random. ``own_headers``: each
-    request has a header line that no other has. ``api_key``: what key-auth is shown.
+    request has a header line that no other has. ``header``: one that all of them have.
     """
 
     path: str = "/"
@@ -49,7 +49,7 @@ class Requests:
     body_bytes: int = 0
     route_count: int = 0
     own_headers: bool = False
-    api_key: str = ""
+    header: str = ""
 
     def run(self, core: int, port: int, duration_s: float) -> Figures:
         """See `Load`."""
@@ -68,8 +68,8 @@ class Requests:
             yield "close=1"
         if self.own_headers:
             yield "own=1"
-        if self.api_key:
-            yield f"key={self.api_key}"
+        if self.header:
+            yield f"header={self.header}"
 
 
 PLAIN = Requests()

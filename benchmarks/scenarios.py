@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
+import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.bars import Bar
-from benchmarks.gateway import KEY
+from benchmarks.gateway import ISSUER, KEY, SECRET
 from benchmarks.load import PLAIN, Load, Messages, Requests
 from benchmarks.measure import Contender
 from benchmarks.stage import Stage
 from benchmarks.tls import agreed
+from gateway.balancing.group import ALGORITHMS
 
 KB = 1024
+VALID_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,28 @@ def _random_against_one(stage: Stage) -> list[Contender]:
     ]
 
 
+def _balanced(algorithm: str) -> Scenario:
+    def contenders(stage: Stage) -> list[Contender]:
+        ten = stage.gateway_under(Requests(f"/{algorithm}"), "ten targets")
+        return [ten, stage.gateway_under(PLAIN, "one target")]
+
+    title = f"Gateway, plain, ten targets by {algorithm}"
+    return Scenario(algorithm, title, contenders, (Bar("requests_per_s", 0.95),))
+
+
+def _token() -> str:
+    """Return a JSON Web Token (RFC 7519) that is valid for longer than any bench takes."""
+    claims = {"iss": ISSUER, "exp": int(time.time()) + VALID_S}
+    parts = ({"alg": "HS256", "typ": "JWT"}, claims)
+    signed = ".".join(_base64url(json.dumps(part).encode()) for part in parts)
+    signature = hmac.digest(SECRET.encode(), signed.encode(), "sha256")
+    return f"{signed}.{_base64url(signature)}"
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
 SCENARIOS = (
     Scenario(
         "plain",
@@ -88,8 +116,18 @@ SCENARIOS = (
     _against_nginx(
         "guarded",
         "Plain, with key-auth and rate-limiting (nginx has neither)",
-        Requests("/guarded", api_key=KEY),
+        Requests("/guarded", header=f"apikey: {KEY}"),
         Bar("requests_per_s", 0.42),
+    ),
+    _against_nginx(
+        "jwt",
+        "Plain, with a token in HS256 that jwt verifies (nginx has nothing like it)",
+        Requests("/jwt", header=f"Authorization: Bearer {_token()}"),
+    ),
+    _against_nginx(
+        "transformed",
+        "Plain, with request-transformer: two headers and an argument",
+        Requests("/transformed"),
     ),
     _against_nginx(
         "cached",
@@ -97,6 +135,7 @@ SCENARIOS = (
         Requests("/cached"),
         Bar("requests_per_s", 0.6),
     ),
+    *(_balanced(algorithm) for algorithm in ALGORITHMS),
     _against_nginx("close", "Plain, a connection for each request", Requests(keep_alive=False)),
     _against_nginx("10k", "10 KB body", Requests("/10k"), Bar("requests_per_s", 0.5)),
     _against_nginx("1m", "1 MB body", Requests("/1m"), Bar("requests_per_s", 0.65)),

@@ -42,16 +42,16 @@ def start_stage(server_core: int, load_core: int) -> Iterator[Stage]:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-bench-")))
         home.chmod(0o755)  # the workers of an nginx that root starts are another user's
         identity = make_identity(home / "tls")
-        upstream, upstream_port = start_upstream(load_core, home / "upstream")
+        upstream, upstream_ports = start_upstream(load_core, home / "upstream")
         stack.callback(upstream.stop)
         echo, echo_port = start_echo(load_core, home)
         stack.callback(echo.stop)
         gateway = Gateway(server_core, home / "gateway", identity)
         stack.callback(gateway.stop)
-        node = gateway.start(upstream_port, echo_port)
+        node = gateway.start(upstream_ports, echo_port)
         peers = []
         for name, start in installed_peers(identity, echo_port).items():
-            peer = start(server_core, home / name, upstream_port)
+            peer = start(server_core, home / name, upstream_ports[0])
             stack.callback(peer.server.stop)
             peers.append(peer)
         yield Stage(gateway, node, peers)

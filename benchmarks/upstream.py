@@ -8,6 +8,8 @@ from pathlib import Path
 from benchmarks.processes import Pinned, free_port
 
 SMALL_BODY = "x" * 99 + "\\n"
+PORTS = 10
+"""It listens on so many, each of which can be a target."""
 FILE_SIZES = {"10k": 10_240, "1m": 1_048_576}
 
 _CONFIG = """\
@@ -31,7 +33,7 @@ http {{
 """
 _SERVER = """
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        {listens}
         root {home}/files;
         location / {{ return 200 "{body}"; }}
         location = /own {{ add_header X-Own $request_id; return 200 "{body}"; }}
@@ -48,19 +50,19 @@ _SERVER = """
 """
 
 
-def start_upstream(core: int, home: Path) -> tuple[Pinned, int]:
-    """Start it; return it and its port."""
+def start_upstream(core: int, home: Path) -> tuple[Pinned, list[int]]:
+    """Start it; return it and its ports."""
     files = home / "files"
     files.mkdir(parents=True)
     for name, size in FILE_SIZES.items():
         (files / name).write_bytes(b"x" * size)
     (files / "post").touch()
-    port = free_port()
-    server = start_nginx(
-        "upstream", core, home, _SERVER.format(port=port, home=home, body=SMALL_BODY)
-    )
-    server.wait_for_port(port)
-    return server, port
+    ports = [free_port() for _ in range(PORTS)]
+    listens = " ".join(f"listen 127.0.0.1:{port} backlog=4096;" for port in ports)
+    http = _SERVER.format(listens=listens, home=home, body=SMALL_BODY)
+    server = start_nginx("upstream", core, home, http)
+    server.wait_for_port(ports[0])
+    return server, ports
 
 
 def start_echo(core: int, home: Path) -> tuple[Pinned, int]:
