@@ -137,7 +137,8 @@ class Group:
         available = endpoint.health.state.is_available
         if self.health_checks is not None and endpoint.available is not available:
             self.set_available(endpoint, available)
-            self.on_turn(endpoint, reason)
+            if endpoint.identity in self._endpoints:  # or it has left meanwhile
+                self.on_turn(endpoint, reason)
 
     def on_turn(self, endpoint: Endpoint, reason: str) -> None:
         """Hear that an endpoint has become available, or not, and why."""

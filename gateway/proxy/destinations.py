@@ -264,7 +264,9 @@ class Destinations:
 
     def use(self, snapshot: Snapshot) -> None:
         """Let all follow a new snapshot, a few at a time; those in use follow at once, by `of`."""
-        self.snapshot = snapshot
+        before, self.snapshot = self.snapshot, snapshot
+        if snapshot.upstreams is before.upstreams:
+            return
         is_sweeping = self._unswept is not None
         self._unswept = chain(list(self._of_upstreams), snapshot.upstreams)
         if not is_sweeping:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-from immutables import MapMutation
+from immutables import Map, MapMutation
 
 from gateway.commands import Command
 from gateway.plugins.chain import RunningPlugin
@@ -59,6 +59,7 @@ class SnapshotBuilder:
         flavor: RouterFlavor = RouterFlavor.TRADITIONAL,
         make_plugin: Callable[[Row], RunningPlugin] = no_plugin,
     ) -> None:
+        self._base = base
         self._compatible = flavor is RouterFlavor.TRADITIONAL_COMPATIBLE
         self._router = base.router
         self._services = base.services.mutate()
@@ -75,11 +76,13 @@ class SnapshotBuilder:
         self.commands: list[Command] = []
         self.withdrawn: list[UUID] = []
         self._bad = base.bad.mutate()
+        self._tables: set[str] = set()  # with anything new
         # Upstream id → target id → what it has become, None for gone.
         self._target_changes: dict[UUID, dict[UUID, Target | None]] = {}
 
     def add(self, batch: Batch) -> None:
         """Take what changed in one table."""
+        self._tables.add(batch.table)
         match batch.table:
             case "certificates":
                 self._put_each(self._certificates, batch, compile_certificate)
@@ -122,7 +125,7 @@ class SnapshotBuilder:
             mark=mark,
             router=self._router,
             services=self._services.finish(),
-            upstreams=self._upstreams.finish(),
+            upstreams=self._finished_upstreams(),
             upstream_ids=self._upstream_ids.finish(),
             target_owners=self._target_owners.finish(),
             certificates=self._certificates.finish(),
@@ -134,6 +137,12 @@ class SnapshotBuilder:
             plugins=self.plugins.finish(),
             bad=self._bad.finish(),
         )
+
+    def _finished_upstreams(self) -> Map[UUID, Upstream]:
+        """Return the upstreams: the same map as before if none has changed, as some look at it."""
+        if self._tables.isdisjoint(("upstreams", "targets")):
+            return self._base.upstreams
+        return self._upstreams.finish()
 
     def _put_each(
         self,

@@ -233,5 +233,6 @@ def test_who_is_told_of_only_after_it_left_is_remembered_if_there_was_something(
     group.report(gone, Report.TIMEOUT, Limits(timeouts=2), "late")
     group.arrange([member("b")])
     group.report(gone, Report.TIMEOUT, Limits(timeouts=2), "late")
+    assert not hasattr(group, "turns")
     group.arrange([member("a"), member("b")])
     assert picked(group) == {"b"}

@@ -105,6 +105,7 @@ async def test_a_change_touches_nothing_else(applied: Applied):
     assert applied.goes_to("/one") == "moved.test:80"
     assert applied.current.services[TWO["id"]] is before.services[TWO["id"]]
     assert applied.current.router is before.router
+    assert applied.current.upstreams is before.upstreams
     assert before.services[ONE["id"]].host == "one.test"
 
 

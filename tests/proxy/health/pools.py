@@ -30,7 +30,9 @@ def active(*, kind: str = "http", every_s: float = FAST_S, **fields: Any) -> Che
     healthy = {"interval": every_s, "successes": 1} | fields.pop("healthy", {})
     bad = {"interval": every_s, "tcp_failures": 1, "timeouts": 1, "http_failures": 1}
     unhealthy = bad | fields.pop("unhealthy", {})
-    return {"active": {"type": kind, "healthy": healthy, "unhealthy": unhealthy} | fields}
+    patient = {"timeout": 5}  # a busy machine is no silent target
+    fields = patient | {"type": kind, "healthy": healthy, "unhealthy": unhealthy} | fields
+    return {"active": fields}
 
 
 def passive(*, successes: int = 0, **unhealthy: Any) -> Checks:

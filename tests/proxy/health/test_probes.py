@@ -158,7 +158,7 @@ async def test_it_takes_as_many_in_a_row_as_the_limits_say(
 async def test_a_silent_target_times_out_and_holds_up_no_other(
     start_gateway: StartGateway, scripted: Upstream, upstreams: list[Upstream]
 ):
-    checks = active(timeout=0.2, concurrency=2)
+    checks = active(timeout=0.5, concurrency=2)
     gateway = await start_gateway(tables(checks, at(scripted), at(upstreams[0])))
     changes = Changes(gateway)
     await asked(scripted)
@@ -170,7 +170,7 @@ async def test_a_silent_target_times_out_and_holds_up_no_other(
 
 
 async def test_what_drips_is_not_waited_for(start_gateway: StartGateway, scripted: Upstream):
-    gateway = await start_gateway(tables(active(timeout=0.2), at(scripted)))
+    gateway = await start_gateway(tables(active(timeout=0.5), at(scripted)))
     changes = Changes(gateway)
     peer, _ = await asked(scripted)
 
