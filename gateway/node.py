@@ -60,7 +60,6 @@ from gateway.status.health_counts import HealthCounts
 from gateway.store import migrate
 from gateway.store.admin_tokens import AdminTokens
 from gateway.store.errors import StoreError, StoreUnavailable
-from gateway.store.probe_reports import ProbeReports
 from gateway.store.rate_limits import RateLimitCounters
 from gateway.store.replica import ReplicaSource
 from gateway.store.store import Store
@@ -390,8 +389,10 @@ class Node:
         if not shares_probes(self.settings):
             self.health.share_probes(self._health_census.counted(EachNode()))
             return
-        reports = ProbeReports(self.store, self.identity.id, alive_for_s(self.settings))
-        sharing = ProbeSharing(self.identity.id, self.settings, reports, self.health.take)
+        alive_s = alive_for_s(self.settings)
+        sharing = ProbeSharing(
+            self.identity.id, self.settings, self.store, self.health.take, alive_s
+        )
         self.health.share_probes(self._health_census.counted(sharing))
         self._begin("probe-sharing", sharing.run())
 

@@ -1,7 +1,7 @@
 """Sharing probes over the database: this node tells what it has found, and hears the others.
 
-Each interval costs at most one statement that writes and one that reads, and none while there is
-nothing to probe. Who probes what is told in `gateway/balancing/shared_probes.py`.
+Each interval costs at most one statement that writes and one that reads, and none before there is
+anything to probe. Who probes what is told in `gateway/balancing/shared_probes.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gateway.balancing.shared_probes import Finding, SharedProbes
 from gateway.settings import NodeSettings, Role
 from gateway.store.errors import StoreError
 from gateway.store.probe_reports import MOST_AT_ONCE, ProbeReports
+from gateway.store.store import Store
 from gateway.sync.backoff import jittered_s
 
 PATIENCE = 5
@@ -43,14 +44,18 @@ def shares_probes(settings: NodeSettings) -> bool:
 
 
 class ProbeSharing:
-    """The plan of probes of a node that shares them (`ProbePlan`), and the exchange of reports."""
+    """The plan of probes of a node that shares them (`ProbePlan`), and the exchange of reports.
+
+    Nodes live that were heard of within ``alive_s``.
+    """
 
     def __init__(
-        self, node_id: UUID, settings: NodeSettings, reports: ProbeReports, take: Take
+        self, node_id: UUID, settings: NodeSettings, store: Store, take: Take, alive_s: float
     ) -> None:
         self._interval_s = settings.health_report_interval_s
-        self._share = SharedProbes(node_id, settings.health_probers, PATIENCE * self._interval_s)
-        self._reports = reports
+        patience_s = PATIENCE * self._interval_s
+        self._share = SharedProbes(node_id, settings.health_probers, patience_s)
+        self._reports = ProbeReports(store, node_id, alive_s, patience_s)
         self._take = take
         self._heard_at: datetime | None = None
         self._is_failing = False

@@ -436,7 +436,7 @@ class NodeSettings(SharedSettings):
         description="How many nodes probe an address, and tell the others through the database. 0: "
         "each node by itself, as data planes do in any case. The same on all nodes.",
     )
-    health_report_interval_s: Seconds = Field(
+    health_report_interval_s: Annotated[float, Field(ge=0.05, le=10)] = Field(
         1.0,
         description="How often nodes that share probes exchange what these have found. The same on "
         "all nodes.",

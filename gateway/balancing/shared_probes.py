@@ -16,7 +16,7 @@ from uuid import UUID
 
 from gateway.balancing.endpoint import Identity
 from gateway.balancing.health import Report
-from gateway.balancing.rendezvous import chosen
+from gateway.balancing.rendezvous import Rendezvous
 
 Address = tuple[UUID, Identity]
 """An upstream entity, and an endpoint of it."""
@@ -78,6 +78,7 @@ class SharedProbes:
         self._probers = probers
         self._patience_s = patience_s
         self._live: frozenset[UUID] = frozenset()
+        self._rendezvous = Rendezvous(())
         self._known: dict[Address, _Known] = {}
         self._unreported: dict[Address, _Known] = {}
 
@@ -91,6 +92,7 @@ class SharedProbes:
         found = frozenset(live)
         if found != self._live:
             self._live = found
+            self._rendezvous = Rendezvous(found)
             for known in self._known.values():
                 known.probers = None
 
@@ -172,7 +174,7 @@ class SharedProbes:
 
     def _probers_of(self, address: Address, known: _Known) -> frozenset[UUID]:
         if known.probers is None:
-            known.probers = chosen(_key(address), self._live, self._probers)
+            known.probers = self._rendezvous.chosen(_key(address), self._probers)
         return known.probers
 
 

@@ -36,12 +36,15 @@ class Heard:
 
 
 class ProbeReports:
-    """The table of reports, as one node uses it. All methods raise StoreError."""
+    """The table of reports, as one node uses it. All methods raise StoreError.
 
-    def __init__(self, store: Store, node_id: UUID, alive_s: float) -> None:
+    Nodes live that were heard of within ``alive_s``; reports count for ``fresh_s``.
+    """
+
+    def __init__(self, store: Store, node_id: UUID, alive_s: float, fresh_s: float) -> None:
         self._store = store
         self._node_id = node_id
-        self._alive_s = alive_s
+        self._ages = {"alive_s": alive_s, "fresh_s": fresh_s}
 
     async def write(self, findings: Sequence[Finding]) -> None:
         """Report what this node has found, in one statement."""
@@ -50,11 +53,11 @@ class ProbeReports:
             await session.execute(_WRITE.bindparams(node_id=self._node_id, reports=reports))
 
     async def read(self, since: datetime | None) -> Heard:
-        """Return what others have reported since then, and lately, in one statement.
+        """Return what others have reported since then that is fresh, in one statement.
 
         What is told of the moment itself, at the end of one answer, may come in the next one too.
         """
-        question = _READ.bindparams(node_id=self._node_id, alive_s=self._alive_s, since=since)
+        question = _READ.bindparams(node_id=self._node_id, since=since, **self._ages)
         async with self._store.autocommit() as session:
             row = (await session.execute(question)).one()
         reports = row.reports or []
@@ -99,7 +102,7 @@ _READ = text(f"""
             SELECT jsonb_agg(to_jsonb(found) ORDER BY reported_at) FROM (
                 SELECT * FROM probe_reports
                 WHERE node_id <> :node_id AND reported_at >= greatest(
-                    CAST(:since AS timestamptz), now - make_interval(secs => :alive_s)
+                    CAST(:since AS timestamptz), now - make_interval(secs => :fresh_s)
                 )
                 ORDER BY reported_at
                 LIMIT {MOST_AT_ONCE}
@@ -107,7 +110,7 @@ _READ = text(f"""
         ) AS reports
     FROM seen
 """)  # noqa: S608 - a number of ours
-"""One row. What is older than a node may be silent is not worth hearing."""
+"""One row."""
 
 
 def _plain(finding: Finding) -> dict[str, Any]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.balancing.rendezvous import chosen
+from gateway.balancing.rendezvous import Rendezvous
 
 KEYS = [b"address %d" % number for number in range(200)]
 some_nodes = st.sets(st.uuids(), min_size=1, max_size=20)
 some_count = st.integers(1, 5)
+
+
+def chosen(key: bytes, nodes: Collection[UUID], count: int) -> frozenset[UUID]:
+    return Rendezvous(nodes).chosen(key, count)
 
 
 @given(some_nodes, some_count)

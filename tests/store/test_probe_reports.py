@@ -15,7 +15,7 @@ from gateway.store.probe_reports import MOST_AT_ONCE, ProbeReports
 from gateway.store.store import Store
 from tests.scenarios.sql import rows, run_sql
 
-ALIVE_S = 5.0
+ALIVE_S, FRESH_S = 5.0, 20.0
 HERE, THERE = uuid4(), uuid4()
 UPSTREAM = uuid4()
 
@@ -27,12 +27,12 @@ def found(report: Report | None = Report.SUCCESS, *, port: int = 80, number: int
 
 @pytest.fixture
 def here(store: Store) -> ProbeReports:
-    return ProbeReports(store, HERE, ALIVE_S)
+    return ProbeReports(store, HERE, ALIVE_S, FRESH_S)
 
 
 @pytest.fixture
 def there(store: Store) -> ProbeReports:
-    return ProbeReports(store, THERE, ALIVE_S)
+    return ProbeReports(store, THERE, ALIVE_S, FRESH_S)
 
 
 async def grow_old(database_url: str, seconds: float) -> None:
@@ -76,7 +76,9 @@ async def test_what_is_old_is_not_read(
     here: ProbeReports, there: ProbeReports, database_url: str
 ) -> None:
     await there.write([found()])
-    await grow_old(database_url, ALIVE_S)
+    await grow_old(database_url, FRESH_S - 10)
+    assert (await here.read(None)).findings == [found()]
+    await grow_old(database_url, 10)
     assert (await here.read(None)).findings == []
 
 
