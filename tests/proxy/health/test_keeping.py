@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from tests.snapshot.rows import full_load
 from .pools import (
     ALL,
     GET,
+    ORDERS,
     POOL,
     Changes,
     active,
@@ -27,6 +30,8 @@ from .pools import (
     tables,
     view,
 )
+
+GONE = {"routes": ALL, "services": ORDERS, "upstreams": POOL}
 
 SELDOM = active(every_s=1000) | passive(http_failures=3)
 
@@ -140,3 +145,19 @@ async def test_an_interval_that_becomes_shorter_counts_at_once(
     await shares(gateway, 1)
     await gateway.change({"upstreams": [pool(active())]})
     await eventually(lambda: len(upstream.requests) > 3)
+
+
+async def test_nothing_of_an_upstream_entity_that_is_gone_needs_the_garbage_collector(
+    start_gateway: StartGateway, upstreams: list[Upstream]
+):
+    checks = active() | passive(http_failures=1)
+    gateway = await start_gateway(tables(checks, *map(at, upstreams)))
+    await shares(gateway, 3)
+    await eventually(lambda: upstreams[0].requests)
+    gone = weakref.ref(destination(gateway))
+    gc.disable()
+    try:
+        await gateway.change({}, {table: [row["id"]] for table, row in GONE.items()})
+        await eventually(lambda: gone() is None)
+    finally:
+        gc.enable()
