@@ -6,7 +6,7 @@ stays a member, whatever else changes; of its health, for a while longer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.balancing.balancer import Balancer, Listener
@@ -126,28 +126,28 @@ class Group:
         ``reason`` says the same in words.
         """
         endpoint.health.hear(report, limits)
-        self._heed_health(endpoint, reason)
+        self._heed_health([endpoint], reason)
 
-    def mark(self, endpoint: Endpoint, *, healthy: bool, reason: str) -> None:
-        """Force the state of an endpoint."""
-        endpoint.health.force(healthy=healthy)
-        self._heed_health(endpoint, reason)
+    def mark(self, endpoints: Sequence[Endpoint], *, healthy: bool, reason: str) -> None:
+        """Force the state of endpoints."""
+        for endpoint in endpoints:
+            endpoint.health.force(healthy=healthy)
+        self._heed_health(endpoints, reason)
 
-    def _heed_health(self, endpoint: Endpoint, reason: str) -> None:
-        available = endpoint.health.state.is_available
-        if self.health_checks is not None and endpoint.available is not available:
-            self.set_available(endpoint, available)
+    def _heed_health(self, endpoints: Sequence[Endpoint], reason: str) -> None:
+        """Let endpoints have traffic, or none, as their health says."""
+        turned = [e for e in endpoints if e.available is not e.health.state.is_available]
+        if not turned or self.health_checks is None:
+            return
+        for endpoint in turned:
+            endpoint.available = not endpoint.available
+        self._settle()
+        for endpoint in turned:
             if endpoint.identity in self._endpoints:  # or it has left meanwhile
                 self.on_turn(endpoint, reason)
 
     def on_turn(self, endpoint: Endpoint, reason: str) -> None:
         """Hear that an endpoint has become available, or not, and why."""
-
-    def set_available(self, endpoint: Endpoint, available: bool) -> None:
-        """Let an endpoint have traffic, or none."""
-        if endpoint.available is not available:
-            endpoint.available = available
-            self._settle()
 
     @property
     def is_healthy(self) -> bool:

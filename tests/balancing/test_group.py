@@ -18,6 +18,11 @@ def group_of(*names: str, **balancing: object) -> Group:
     return group
 
 
+def let(group: Group, endpoint: Endpoint, available: bool) -> None:
+    group.check_health(HealthChecks(Criteria(Limits(), {}), None))
+    group.mark([endpoint], healthy=available, reason="")
+
+
 def pick(group: Group, value: bytes | None = None) -> Endpoint | None:
     return group.pick(0.0, (), value)
 
@@ -51,11 +56,11 @@ def test_members_that_stay_are_the_same_endpoints_with_what_is_new_about_them() 
 )
 def test_who_is_not_available_has_no_traffic(algorithm: str) -> None:
     group = group_of("a", "b", algorithm=algorithm)
-    group.set_available(endpoint(group, "a"), False)
+    let(group, endpoint(group, "a"), False)
     assert picked(group) == {"b"}
-    group.set_available(endpoint(group, "b"), False)
+    let(group, endpoint(group, "b"), False)
     assert picked(group) == {None}
-    group.set_available(endpoint(group, "a"), True)
+    let(group, endpoint(group, "a"), True)
     assert picked(group) == {"a"}
 
 
@@ -64,11 +69,11 @@ def test_who_is_not_available_has_no_traffic(algorithm: str) -> None:
 def test_with_too_little_available_there_is_nobody(threshold: int, least: int) -> None:
     group = group_of("a", "b", "c", "d", threshold=threshold)
     for available in (3, 2, 1, 0):
-        group.set_available(list(group.endpoints.values())[available], False)
+        let(group, list(group.endpoints.values())[available], False)
         assert group.is_healthy == (available >= least)
         assert (picked(group) == {None}) == (available < least)
     for available in range(4):
-        group.set_available(list(group.endpoints.values())[available], True)
+        let(group, list(group.endpoints.values())[available], True)
         assert group.is_healthy == (available + 1 >= least)
 
 

@@ -543,22 +543,6 @@ async def test_an_upstream_entity_whose_names_lead_nowhere(
     assert b"failure to get a peer from the ring-balancer" in answer.body
 
 
-async def test_when_no_target_is_available_nobody_is_asked(
-    start_gateway: StartGateway, upstreams: list[Upstream]
-):
-    gateway = await start_gateway(tables(upstreams, 1, 1))
-    [pool] = gateway.proxy.table.snapshot.upstreams.values()
-    destination = gateway.proxy.destinations.of_upstream(pool)
-    for endpoint in destination.endpoints.values():
-        destination.set_available(endpoint, False)
-    answer = await gateway.ask(GET)
-    assert answer.status == 503
-    assert b"failure to get a peer from the ring-balancer" in answer.body
-    [first] = [e for e in destination.endpoints.values() if e.port == upstreams[0].port]
-    destination.set_available(first, True)
-    assert await shares(gateway, 4) == {b"0": 4}
-
-
 async def test_names_are_kept_over_a_change_of_configuration(
     start_gateway: StartGateway, upstreams: list[Upstream], server: NameServer
 ):

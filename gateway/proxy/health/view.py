@@ -50,8 +50,7 @@ class HealthView:
         target = destination.upstream.targets.get(target_id)
         endpoints = [] if target is None else destination.endpoints_of(target)
         marked = [e for e in endpoints if address in (None, host_and_port(e.address, e.port))]
-        for endpoint in marked:
-            destination.mark(endpoint, healthy=healthy, reason="set by the Admin API")
+        destination.mark(marked, healthy=healthy, reason="set by the Admin API")
         return len(marked)
 
     def take(self, upstream_id: UUID, identity: Identity, report: Report, reason: str) -> None:

@@ -205,7 +205,7 @@ async def test_an_interval_of_zero_stops_the_probes_of_those_in_that_state(
     one, two, _ = upstreams
     gateway = await start_gateway(tables(active(**UNHEALTHY_ONLY), at(one), at(two)))
     changes = Changes(gateway)
-    destination(gateway).mark(endpoint(gateway, one), healthy=False, reason="test")
+    destination(gateway).mark([endpoint(gateway, one)], healthy=False, reason="test")
     assert not (await changes.next()).available
     assert (await changes.next()).available
     await unchanging(lambda: len(one.connections) + len(two.connections))
