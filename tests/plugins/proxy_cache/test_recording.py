@@ -49,7 +49,8 @@ def test_the_head_is_about_this_body_and_no_connection(store: ResponseStore):
     lines = (
         b"\r\nDate: D\r\nA: 1\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nTransfer-Encoding: chunked"
         b"\r\nTrailer: T\r\nVia: 1.1 x\r\nX-Kong-Upstream-Latency: 3\r\nAge: 3"
-        b"\r\nx-cache-status: Hit\r\nProxy-Authenticate: Basic\r\nKeep-Alive: 5\r\nX-RateLimit-Remaining-Minute: 1"
+        b"\r\nx-cache-status: Hit\r\nProxy-Authenticate: Basic\r\nKeep-Alive: 5"
+        b"\r\nX-RateLimit-Remaining-Minute: 1"
         b"\r\nRateLimit-Remaining: 1\r\nRateLimit-Limit: 2\r\nA: 2"
     )
     assert kept(store, b"200 Fine", lines, b"abc", b"de") == (
