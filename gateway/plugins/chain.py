@@ -32,7 +32,7 @@ Access: TypeAlias = Callable[[Any], Any]
 class RunningPlugin:
     """An object of a plugin, with its phases ready to be called; None for those it has not."""
 
-    __slots__ = ("access", "body_filter", "header_filter", "log", "plugin", "scope")
+    __slots__ = ("access", "body_filter", "ended", "header_filter", "log", "plugin", "scope")
 
     def __init__(self, plugin: Plugin) -> None:
         self.plugin = plugin
@@ -45,6 +45,7 @@ class RunningPlugin:
         self.body_filter: Callable[[Any, bytes, bool], bytes] | None = getattr(
             plugin, "body_filter", None
         )
+        self.ended: Callable[[Any, Any], bool | None] | None = getattr(plugin, "ended", None)
         self.log: Callable[[Any, Any], None] | None = getattr(plugin, "log", None)
 
 
@@ -106,7 +107,7 @@ class Chain:
         self.slots = None if is_settled else slots
         self.accessing = tuple((use, use.access) for use in uses if use.access is not None)
         self.filtering = tuple(use for use in uses if use.header_filter or use.body_filter)
-        self.logging = tuple(use for use in uses if use.log is not None)
+        self.logging = tuple(use for use in uses if use.ended or use.log)
         self.filters = bool(self.filtering) or not is_settled
         self.logs = bool(self.logging) or not is_settled
 

@@ -30,8 +30,10 @@ order; each may be left out:
     Before the head of a response goes to the client, be it the service's or one of our own.
 ``body_filter(request, data, ended)``
     For each piece of a response's body; returns what goes to the client in its place.
+``ended(request, outcome)``
+    When the exchange is over: its `Outcome`, in short. Returns whether ``log`` is to hear of it.
 ``log(request, record)``
-    When the exchange is over.
+    When the exchange is over: all there is to tell of it, which takes ten times as long to say.
 
 All but ``access`` are plain functions, and none may take long: while one runs, nothing else does.
 ``set_up()`` and ``clean_up()`` frame the time in which the object is in use. What is to outlive it,

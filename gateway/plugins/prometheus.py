@@ -11,13 +11,13 @@ from typing import Annotated
 import structlog
 from pydantic import Field
 
-from gateway.access_log import Record as Told
 from gateway.entities.entity import Record
 from gateway.entities.errors import violation
 from gateway.entities.rules import Satisfies
 from gateway.entities.types import PROTOCOLS
 from gateway.metrics.traffic import MOST_CONSUMER_SERIES, TrafficMetrics
 from gateway.plugins.contract import NodeServices, Plugin, Use
+from gateway.plugins.outcome import Outcome
 from gateway.plugins.request import Request
 
 _log = structlog.get_logger(__name__)
@@ -64,7 +64,7 @@ class Prometheus(Plugin):
     def __init__(self, config: Config, use: Use, shared: ConsumerTraffic) -> None:
         super().__init__(config, use, shared)
         if config.per_consumer:  # a phase that is not there costs nothing
-            self.log = shared.count
+            self.ended = shared.count
 
     def set_up(self) -> None:
         """Ask for the health of targets, if that is wanted."""
@@ -87,16 +87,14 @@ class ConsumerTraffic:
         self.traffic = traffic
         self._has_told = False
 
-    def count(self, request: Request, record: Told) -> None:
+    def count(self, request: Request, outcome: Outcome) -> None:
         """Count a request that is over."""
-        consumer = request.consumer
-        if consumer is None or record.route is None:
+        consumer, route = request.consumer, request.route
+        if consumer is None or route is None:
             return
         name = consumer.username or consumer.custom_id or str(consumer.id)
-        for counts in self.traffic.of_consumer(record.route.id, name):
-            counts.count(
-                record.status, record.from_upstream, record.request_bytes, record.response_bytes
-            )
+        for counts in self.traffic.of_consumer(route.id, name):
+            counts.count(*outcome)
         if self.traffic.consumer_overflows and not self._has_told:
             self._has_told = True
             _log.warning(

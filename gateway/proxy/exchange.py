@@ -712,12 +712,13 @@ class Exchange(ExchangeHeads):
             self._free_bodies()
         self._count(ended_at or perf_counter())
         log, run = self._proxy.access_log, self._run
-        if log is not None or (run is not None and run.logs):
+        curious = [] if run is None or not run.logs else run.end(self._outcome())
+        if log is not None or curious:
             record = self._record()
             if log is not None:
                 log.note(record)
             if run is not None:
-                run.log(record)
+                run.log(curious, record)
         if run is not None:
             run.stop()
             self._run = None  # they know each other: the garbage collector is to find nothing

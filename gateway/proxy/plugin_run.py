@@ -19,6 +19,7 @@ from gateway.proxy.plugin_failures import PluginFailures
 if TYPE_CHECKING:
     from gateway.access_log import Record
     from gateway.plugins.chain import Access, Chain, RunningPlugin, Slot
+    from gateway.plugins.outcome import Outcome
 
 
 class Served(Asked, Protocol):
@@ -191,9 +192,20 @@ class PluginRun:
 
     # -- in the end
 
-    def log(self, record: Record) -> None:
-        """Tell the plugins how it ended."""
+    def end(self, outcome: Outcome) -> list[RunningPlugin]:
+        """Tell the plugins how it ended, in short; return those that want to know all of it."""
+        curious = []
         for use in self._logging:
+            try:
+                if (use.ended is None or use.ended(self.request, outcome)) and use.log is not None:
+                    curious.append(use)
+            except Exception as error:  # noqa: BLE001 - a plugin's, whatever it is
+                self._failed(use, error)
+        return curious
+
+    def log(self, curious: Sequence[RunningPlugin], record: Record) -> None:
+        """Tell some plugins all of it."""
+        for use in curious:
             if use.log is not None:
                 try:
                     use.log(self.request, record)

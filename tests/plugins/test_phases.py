@@ -15,6 +15,7 @@ from gateway.access_log import Record
 from gateway.entities.entity import Record as ConfigRecord
 from gateway.plugins.contract import NodeServices, Plugin
 from gateway.plugins.lines import LineError
+from gateway.plugins.outcome import Outcome
 from gateway.plugins.reply import Reply, refuse, reply_json
 from gateway.plugins.request import BodyTooLarge, Request
 from gateway.plugins.response import Response
@@ -71,6 +72,31 @@ async def test_all_phases_of_a_proxied_request():
     assert answer.headers["X-Seen"] == "200 of the service"
     assert gateway.received[0].headers["X-Phase"] == "noting: access"
     assert LOGGED == [(200, True)]
+
+
+class Choosing(Plugin):
+    """Wants to know all about refusals and errors."""
+
+    name = "choosing"
+    priority = 3
+
+    def ended(self, request: Request, outcome: Outcome) -> bool:
+        assert outcome.request_bytes > 0 < outcome.response_bytes
+        if request.path == "/bug":
+            raise RuntimeError("a bug")
+        return outcome.status >= 400
+
+    def log(self, request: Request, record: Record) -> None:
+        LOGGED.append((record.status, record.from_upstream))
+
+
+async def test_a_plugin_chooses_of_which_requests_it_hears_all():
+    async with Serving(Choosing) as gateway:
+        for status, path in ((200, "/"), (404, "/"), (500, "/bug")):
+            gateway.service.answer = Answer(status_code=status)
+            assert (await gateway.ask("GET", path)).status_code == status
+        assert gateway.proxy.plugin_failures.counts == {"choosing": 1}
+    assert LOGGED == [(404, True)]
 
 
 async def test_plugins_run_by_priority():

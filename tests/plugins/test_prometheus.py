@@ -114,7 +114,7 @@ def test_what_counts_nothing_has_no_phase():
     config = Prometheus.Config(status_code_metrics=True, latency_metrics=True)
     use = Use(uuid4(), Prometheus.name)
     running = RunningPlugin(Prometheus(config, use, ConsumerTraffic(traffic.TrafficMetrics())))
-    assert (running.access, running.header_filter, running.log) == (None, None, None)
+    assert (running.access, running.header_filter, running.ended, running.log) == (None,) * 4
 
 
 def test_what_there_is_not_is_refused():

@@ -16,6 +16,7 @@ from gateway.entities.types import HeaderName
 from gateway.plugins.contract import Plugin
 from gateway.plugins.http_post import HttpPost, TimeoutMs
 from gateway.plugins.lines import LineError, checked_name
+from gateway.plugins.outcome import Outcome
 from gateway.plugins.request import Request
 from gateway.plugins.response import Response
 from gateway.plugins.tracing.propagation import HeaderType, Propagator, Way
@@ -89,7 +90,7 @@ class Tracing(Plugin):
         self._rate = rate
         self._response_header = response_header
         if tells:  # a phase that is not there costs nothing
-            self.log = self._tell_if_sampled
+            self.ended, self.log = self._is_sampled, self._tell
         if response_header is not None:
             self.header_filter = self._tell_client
 
@@ -97,11 +98,13 @@ class Tracing(Plugin):
         """Tell the service what trace the request belongs to."""
         self._propagator.pass_on(request, self._rate)
 
-    def _tell_if_sampled(self, request: Request, record: Told) -> None:
-        """Tell the spans, also of a request that was refused before it came here."""
-        trace = self._propagator.trace_of(request)
-        if trace.is_sampled_at(self._rate):
-            self.tell(request, record, trace)
+    def _is_sampled(self, request: Request, outcome: Outcome) -> bool:
+        """Tell whether the spans are told; also of a request that was refused before it came."""
+        del outcome
+        return self._propagator.trace_of(request).is_sampled_at(self._rate)
+
+    def _tell(self, request: Request, record: Told) -> None:
+        self.tell(request, record, self._propagator.trace_of(request))
 
     @abstractmethod
     def tell(self, request: Request, record: Told, trace: Trace) -> None:
