@@ -14,7 +14,7 @@ from gateway.entities.types import Text
 from gateway.plugins.contract import Plugin, Use
 from gateway.plugins.identity import Consumer, Credential
 from gateway.plugins.reply import Reply, refuse
-from gateway.plugins.request import Request
+from gateway.plugins.request import Request, Upstream
 
 UNAUTHORIZED = "Unauthorized"
 
@@ -76,7 +76,7 @@ class Authentication(Plugin):
 
     def access(self, request: Request) -> Outcome:
         """Let the request pass as its consumer's, or as nobody's where that is allowed."""
-        if request.credential is not None and self._anonymous is not None:
+        if self._anonymous is not None and request.credential is not None:
             return None  # another plugin knows already
         outcome = self.identify(request)
         if outcome is None:
@@ -138,7 +138,8 @@ class Authentication(Plugin):
             self._admit_known(request, known)
             known.lines = request.upstream.lines
         else:
-            request.authenticate(known.consumer, known.credential, known.lines)
+            request.consumer, request.credential = known.consumer, known.credential
+            request.changes = Upstream(known.lines)
         return True
 
     def _admit_known(self, request: Request, known: Known) -> None:

@@ -70,8 +70,7 @@ class KeyAuth(Authentication):
         asked = request.asked
         if self._lets_preflight_pass and asked.method == b"OPTIONS":
             return None
-        has_to_hide = self._hides and asked.query
-        if not has_to_hide and self.recognises(request):
+        if not (self._hides and asked.query) and self.recognises(request):
             return None
         arguments = request.arguments() if asked.query else _NO_ARGUMENTS
         if self.config.key_in_body and asked.has_body:

@@ -326,21 +326,11 @@ class Request:
             raise RuntimeError("read the body before you replace it")
         self.upstream.body = content
 
-    def authenticate(
-        self, consumer: Consumer, credential: Credential, lines: bytes | None = None
-    ) -> None:
-        """Tell who the request is from, also the service (plugins.md section 4).
-
-        ``lines`` are what this made of `Upstream.lines` before, to save doing it again.
-        """
+    def authenticate(self, consumer: Consumer, credential: Credential) -> None:
+        """Tell who the request is from, also the service (plugins.md section 4)."""
         self.consumer = consumer
         self.credential = credential
-        if lines is None:
-            self._tell(consumer.lines + credential.line)
-        elif self.changes is None:
-            self.changes = Upstream(lines)
-        else:
-            self.changes.lines = lines
+        self._tell(consumer.lines + credential.line)
 
     def admit_as_anonymous(self, consumer: Consumer) -> None:
         """Let nobody in particular in, as this consumer."""

@@ -58,16 +58,19 @@ class ExchangeHeads(ExchangeFacts):
             parts[-1] = b"\r\nContent-Length: 0\r\n\r\n"
         if not request_id_line:
             parts[10] = request_ids_of_others(fields.special)
-        if self._run is not None and self._run.request.changes is not None:
-            self._change_head(parts, self._run.request.changes)
+        if self._run is not None and (changes := self._run.request.changes) is not None:
+            self._change_head(parts, changes)
         return b"".join(parts)
 
     def _change_head(self, parts: list[bytes], changes: Upstream) -> None:
         """Let plugins have their say."""
         parts[11] = changes.lines
-        for place, change in ((0, changes.method), (2, changes.path), (3, changes.query)):
-            if change is not None:
-                parts[place] = change
+        if changes.method is not None:
+            parts[0] = changes.method
+        if changes.path is not None:
+            parts[2] = changes.path
+        if changes.query is not None:
+            parts[3] = changes.query
         if changes.host is not None:
             parts[5] = changes.host
 

@@ -67,17 +67,20 @@ class PluginRun:
         "watchers",
     )
 
+    _coming: Iterator[tuple[RunningPlugin, Access]]
+    _filtering: Sequence[RunningPlugin]
+    _logging: Sequence[RunningPlugin]
+    _task: asyncio.Task[None] | None
+    watchers: Sequence[tuple[RunningPlugin, Watcher]]
+
     def __init__(self, exchange: Served, chain: Chain, failures: PluginFailures) -> None:
         self._exchange = exchange
         self._failures = failures
-        self._task: asyncio.Task[None] | None = None
+        self._task = None
         self.request = Request(exchange, chain.directory)
         self.filters, self.logs = chain.filters, chain.logs
         self.filters_body = False
-        self.watchers: Sequence[tuple[RunningPlugin, Watcher]] = ()
-        self._coming: Iterator[tuple[RunningPlugin, Access]]
-        self._filtering: Sequence[RunningPlugin]
-        self._logging: Sequence[RunningPlugin]
+        self.watchers = ()
         if chain.slots is None:
             self._coming = iter(chain.accessing)
             self._filtering, self._logging = chain.filtering, chain.logging
