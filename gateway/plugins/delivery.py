@@ -278,6 +278,11 @@ class DeliveryQueues:
             self._known[parameters] = found
         return found
 
+    def refuse(self) -> None:
+        """Count an entry that there is no room for before it comes to a queue."""
+        self._counts.taken += 1
+        self._counts.dropped[NO_ROOM] += 1
+
     def metrics(self) -> Iterable[Metric]:
         """Return what became of all entries."""
         return self._counts.metrics()

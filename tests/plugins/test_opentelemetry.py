@@ -77,6 +77,7 @@ async def test_a_request_has_a_span_and_one_for_the_service():
         "http.response.status_code": 200,
         "network.protocol.version": "1.1",
         "client.address": "127.0.0.1",
+        "server.address": "127.0.0.1",
         "user_agent.original": "me",
         "gateway.route.name": "all",
         "gateway.service.name": "orders",
@@ -202,6 +203,7 @@ async def test_requests_that_end_while_protocol_buffers_are_loaded_are_told_then
             await gateway.ask("GET", f"/{number}")
         may_load.set()
         await eventually(lambda: len(collector.posts) == 2)
+        assert gateway.measured("delivery_dropped_total", reason="no_room") == 1
     paths = [told(span.attributes).get("url.path") for span in spans_of(collector)]
     assert [path for path in paths if path] == ["/0", "/1"]
 

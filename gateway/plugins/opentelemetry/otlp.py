@@ -80,8 +80,10 @@ class SpanWriter:
             yield _pair("url.query", query)
         yield _known_pair("network.protocol.version", _text(record.version.removeprefix(b"HTTP/")))
         yield _known_pair("client.address", _text(record.client))
-        if request.asked.host:
-            yield _known_pair("server.address", request.host)
+        if record.origin:
+            host, _, port = _text(record.origin).partition("://")[2].rpartition(":")
+            yield _pair("server.address", host.strip("[]"))
+            yield _known_pair("server.port", int(port))
         agent = request.header("user-agent")
         if agent is not None:
             yield _pair("user_agent.original", agent)
@@ -167,7 +169,7 @@ def _pair(key: str, value: str | int) -> KeyValue:
 
 
 _known_pair = lru_cache(_KNOWN_PAIRS)(_pair)
-"""For those that many requests have: messages take a copy, which is cheaper than to make one."""
+"""For short ones that many requests have: to copy them is cheaper than to make them."""
 
 
 def _trace_id(trace: Trace) -> bytes:

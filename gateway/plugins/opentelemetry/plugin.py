@@ -41,10 +41,16 @@ DEFAULT_RATE = 0.01
 """How many traces are told where nothing is said: Kong's ``tracing_sampling_rate``."""
 
 _MOST_EARLY = 1000
-"""Requests whose spans wait for what writes them to be loaded; further ones are not told."""
+"""Requests whose spans wait for what writes them to be loaded; further ones are dropped."""
 
 _ENTRIES_AT_ONCE = 50
 """Requests whose spans are written together, so that nothing else waits for long."""
+
+_OF_THE_WAY = {
+    *("traces_endpoint", "headers", "resource_attributes", "queue"),
+    *("connect_timeout", "send_timeout", "read_timeout"),
+}
+"""The parameters by which queues differ."""
 
 
 def _refuse_logs(url: str) -> str:
@@ -126,7 +132,7 @@ class OpenTelemetry(Tracing):
         super().__init__(config, use, shared)
         self._queue = shared.queue_for(config)
         self.follow(
-            Way.of(config.propagation, config.header_type, "w3c"),
+            Way.of(config.propagation, config.header_type, config.propagation.default_format),
             DEFAULT_RATE if config.sampling_rate is None else config.sampling_rate,
             tells=True,
             response_header=config.http_response_header_for_traceid,
@@ -165,7 +171,7 @@ class Traces(DeliveryQueues):
         """Return the queue for these parameters."""
         resource = self._resource | (config.resource_attributes or {})
         return self.queue(
-            config.model_dump_json(exclude={"sampling_rate", "propagation", "header_type"}),
+            config.model_dump_json(include=_OF_THE_WAY),
             place_of(str(config.traces_endpoint)),
             config.queue,
             lambda: OtlpSender(config, resource),
@@ -178,6 +184,8 @@ class Traces(DeliveryQueues):
             queue.put(self._spans.entry(request, record, trace))
         elif len(self._early) < _MOST_EARLY:
             self._early.append((queue, request, record, trace))
+        else:
+            self.refuse()
 
     async def _load(self) -> None:
         otlp = await asyncio.to_thread(import_module, "gateway.plugins.opentelemetry.otlp")
