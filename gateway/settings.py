@@ -722,7 +722,7 @@ def mapped_ports(text: str) -> dict[int, int]:
 
 def plugin_directories(text: str) -> list[Path]:
     """Return the directories in `plugin_path`."""
-    return [Path(name).expanduser() for name in filter(None, map(str.strip, text.split(",")))]
+    return [Path(name) for name in filter(None, map(str.strip, text.split(",")))]
 
 
 def plugin_priorities(text: str) -> dict[str, int]:

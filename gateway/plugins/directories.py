@@ -50,11 +50,11 @@ class PluginModule:
 
 
 def modules_in(directory: Path) -> list[PluginModule]:
-    """Return what in a directory is to be imported, by name.
+    """Return what in a directory is to be imported, by name; its own may begin with ``~``.
 
-    Raises ContractError, or OSError if the directory cannot be read.
+    Raises ContractError, OSError if the directory cannot be read, RuntimeError for no such home.
     """
-    directory = directory.resolve(strict=True)
+    directory = directory.expanduser().resolve(strict=True)
     shared = (inner for path in directory.glob("_*") for inner in (path, *path.rglob("*")))
     for path in (directory, *shared):
         _refuse_what_others_may_write(path)

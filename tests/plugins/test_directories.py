@@ -130,6 +130,12 @@ def test_what_will_not_do_is_named_and_the_others_are_there(directory: Path):
     }
 
 
+def test_a_directory_that_cannot_be_is_named_too():
+    with capture_logs() as logs:
+        assert registry.found([], [Path("~nobody-of-this-name/plugins"), Path("/dev/null")]) == {}
+    assert [log["directory"] for log in logs] == ["~nobody-of-this-name/plugins", "/dev/null"]
+
+
 @pytest.mark.parametrize("inner", ["orders.py", "orders/inner.py", "orders"])
 def test_what_everybody_may_write_to_is_not_imported(directory: Path, inner: str):
     write(directory / "fine.py", plugin("fine"))
