@@ -1,4 +1,7 @@
-"""Nodes that share probes: few probe a target, all know; whoever is lost, somebody goes on."""
+"""Nodes that share probes: few probe a target, all know; whoever is lost, somebody goes on.
+
+The target is started before the nodes, so that it stops after them: somebody always calls.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,9 @@ SHORT_DEADLINES = {
 EVERY_TENTH_OF_A_SECOND = {
     "active": {
         "http_path": "/probe",
+        "timeout": 0.5,
         "healthy": {"interval": 0.1, "successes": 1},
-        "unhealthy": {"interval": 0.1, "tcp_failures": 2},
+        "unhealthy": {"interval": 0.1, "timeouts": 2},
     }
 }
 A_WHILE = 20
@@ -91,7 +95,7 @@ async def all_find(nodes: list[NodeProcess], health: str) -> None:
 
 
 async def test_one_probes_for_all_and_another_one_when_it_dies(
-    start_nodes: StartNodes, upstream: Upstream
+    upstream: Upstream, start_nodes: StartNodes
 ) -> None:
     nodes = await start_nodes(3, **SHARED)
     await all_reach(nodes, await have_probed(nodes[0], upstream))
@@ -101,18 +105,18 @@ async def test_one_probes_for_all_and_another_one_when_it_dies(
     left = [node for node in nodes if node.name != prober]
     await come_to(left, upstream, 1)
 
-    await upstream.stop()
+    upstream.may_answer.clear()
     await all_find(left, "UNHEALTHY")
 
 
-async def test_as_many_probe_as_are_asked_for(start_nodes: StartNodes, upstream: Upstream) -> None:
+async def test_as_many_probe_as_are_asked_for(upstream: Upstream, start_nodes: StartNodes) -> None:
     nodes = await start_nodes(3, **SHARED | {"health_probers": 2})
     await all_reach(nodes, await have_probed(nodes[0], upstream))
     await come_to(nodes, upstream, 2)
 
 
 async def test_while_the_database_is_frozen_each_probes_by_itself(
-    start_nodes: StartNodes, database_url: str, fault_proxy: FaultProxy, upstream: Upstream
+    upstream: Upstream, start_nodes: StartNodes, database_url: str, fault_proxy: FaultProxy
 ) -> None:
     settings = {"database_url": fault_proxy.url(database_url), **SHARED, **SHORT_DEADLINES}
     nodes = await start_nodes(3, **settings)
@@ -120,7 +124,7 @@ async def test_while_the_database_is_frozen_each_probes_by_itself(
     await come_to(nodes, upstream, 1)
     fault_proxy.stall()
     await come_to(nodes, upstream, 3)
-    await upstream.stop()
+    upstream.may_answer.clear()
     for node in nodes:
         await node.logged("target is unhealthy")
         await node.logged("probes are not shared: each node probes by itself")
