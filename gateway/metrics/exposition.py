@@ -244,17 +244,21 @@ class Exposition:
         yield from self._disk_copy()
         yield from self._sync_counters()
         yield from self._applied()
+        yield from self._bad_entities()
+
+    def _bad_entities(self) -> Iterator[Metric]:
+        bad = self._node.bad_entities()
         yield self._left_out(
             "config_bad_entities",
             "Rows left out of the snapshot because no code can read them.",
             "entity",
-            Counter(bad.kind for bad in self._node.bad_entities()),
+            Counter(entity.kind for entity in bad),
         )
         yield self._left_out(
             "plugins_left_out",
             "Plugin entities left out of the snapshot, by the plugin that cannot run.",
             "plugin",
-            Counter(bad.name or "" for bad in self._node.bad_entities() if bad.kind == "plugins"),
+            Counter(entity.name or "" for entity in bad if entity.kind == "plugins"),
         )
 
     def _disk_copy(self) -> Iterator[Metric]:
