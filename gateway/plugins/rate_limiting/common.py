@@ -7,7 +7,6 @@ from time import time
 from weakref import WeakValueDictionary
 
 from gateway.plugins.contract import NodeServices
-from gateway.plugins.counter_store import CounterStore
 from gateway.plugins.rate_limiting.counters import Counters
 from gateway.plugins.rate_limiting.policy import Policy
 from gateway.plugins.rate_limiting.redis_store import RedisCounters
@@ -50,12 +49,21 @@ class CommonCounters:
                 "policy 'cluster' counts in the database, and a data plane has none: "
                 "take 'redis', or 'local'"
             )
-        return self._settler_with(store, pause_s, _DATABASE_PATIENCE_S)
+        return Settler(
+            self._node,
+            store,
+            pause_s=pause_s,
+            patience_s=_DATABASE_PATIENCE_S,
+            clock=self._clock,
+        )
 
     def _with_redis(self, policy: Policy, pause_s: float) -> Settler:
         most_s = _PLUGIN_PATIENCE * self._node.settings.plugin_timeout_s
-        patience_s = min(policy.redis.timeout / 1000, most_s)
-        return self._settler_with(RedisCounters(policy.redis), pause_s, patience_s)
-
-    def _settler_with(self, store: CounterStore, pause_s: float, patience_s: float) -> Settler:
-        return Settler(self._node, store, pause_s=pause_s, patience_s=patience_s, clock=self._clock)
+        return Settler(
+            self._node,
+            RedisCounters(policy.redis),
+            pause_s=pause_s,
+            patience_s=min(policy.redis.timeout / 1000, most_s),
+            is_thorough=True,
+            clock=self._clock,
+        )

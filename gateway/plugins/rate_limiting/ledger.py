@@ -49,9 +49,9 @@ class Ledger:
         self._untold: dict[Window, None] = {}
 
     @property
-    def is_settled(self) -> bool:
-        """Whether there is nothing to tell."""
-        return not any(window.unsettled for window in self._untold)
+    def untold(self) -> int:
+        """How many counts are to be told."""
+        return sum(len(window.unsettled) for window in self._untold)
 
     def may_go_ahead(self, window: Window, key: Key, left: int) -> bool:
         """Tell whether one more may pass before the others are heard, if so many are left."""

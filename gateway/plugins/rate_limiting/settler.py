@@ -20,10 +20,11 @@ import structlog
 
 from gateway.plugins.contract import NodeServices
 from gateway.plugins.counter_store import Count, CounterStore, CounterStoreError, Totals
+from gateway.plugins.rate_limiting.counters import Window
 from gateway.plugins.rate_limiting.ledger import Ledger
 
-MOST_AT_ONCE = 500
-"""Counts that are told together."""
+MOST_AT_ONCE = 200
+"""Counts that are told together: more would hold up the requests."""
 
 MOST_PER_S = 500
 """How often all nodes together tell, in a second."""
@@ -39,7 +40,8 @@ class Settler:
     """The way to one ``store``, for as long as somebody uses it.
 
     ``pause_s`` is the least pause between two settlements, ``patience_s`` how long an answer may
-    take; ``clock`` tells the seconds since the epoch.
+    take. One that ``is_thorough`` tells each time all there is, one after the other, not just some.
+    ``clock`` tells the seconds since the epoch.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Settler:
         *,
         pause_s: float,
         patience_s: float,
+        is_thorough: bool = False,
         clock: Callable[[], float] = time,
     ) -> None:
         self.is_away = False
@@ -56,6 +59,7 @@ class Settler:
         self._store = store
         self._pause_s = pause_s
         self._patience_s = patience_s
+        self._is_thorough = is_thorough
         self._clock = clock
         self._offset_s = 0.0
         self._knows_the_time = False
@@ -114,12 +118,12 @@ class Settler:
             while await self._is_needed():
                 await self._settle_undisturbed()
                 await asyncio.sleep(self._pause())
-                if self.is_away or not self.ledger.is_settled:
+                if self.is_away or self.ledger.untold:
                     self._work.set()
         except asyncio.CancelledError:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_FAREWELL_S):
-                    while not (self.is_away or self.ledger.is_settled):
+                    while self.ledger.untold and not self.is_away:
                         await self._settle()
             raise
         finally:
@@ -148,12 +152,17 @@ class Settler:
         return True
 
     async def _settle(self) -> None:
-        """Tell some of what is to be told, and hear the answer."""
-        told = self.ledger.take(MOST_AT_ONCE) if self._knows_the_time else []
-        if told or self.is_away or not self._knows_the_time:
-            with contextlib.suppress(CounterStoreError):
-                totals = await self.add([count for _, count in told])
-                self.ledger.book(told, totals)
+        """Tell some of what is to be told, or all of it, and hear the answers."""
+        if self.is_away or not self._knows_the_time:
+            await self._tell([])
+        for _ in range(1 + self.ledger.untold // MOST_AT_ONCE if self._is_thorough else 1):
+            if self._knows_the_time and not self.is_away:
+                await self._tell(self.ledger.take(MOST_AT_ONCE))
+
+    async def _tell(self, told: Sequence[tuple[Window, Count]]) -> None:
+        with contextlib.suppress(CounterStoreError):
+            totals = await self.add([count for _, count in told])
+            self.ledger.book(told, totals)
 
     def _pause(self) -> float:
         return RETRY_S if self.is_away else max(self._pause_s, self.ledger.nodes / MOST_PER_S)

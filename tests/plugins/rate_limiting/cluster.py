@@ -53,7 +53,7 @@ class Member(Serving):
 
     async def settled(self) -> None:
         """Wait until the others can know all that this one knows."""
-        await eventually(lambda: self.settler.ledger.is_settled and self.settler._knows_the_time)
+        await eventually(lambda: not self.settler.ledger.untold and self.settler._knows_the_time)
 
 
 @asynccontextmanager

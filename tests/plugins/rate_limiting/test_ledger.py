@@ -135,7 +135,7 @@ def test_what_is_counted_while_an_answer_is_on_its_way_is_told_later():
     node.hear()
     assert (node.window.counts[ALICE], node.window.unsettled) == (5, {ALICE: 2})
     node.settle()
-    assert (node.window.counts[ALICE], node.ledger.is_settled) == (15, True)
+    assert (node.window.counts[ALICE], node.ledger.untold) == (15, 0)
 
 
 def test_to_ask_counts_nothing():

@@ -14,6 +14,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from structlog.testing import capture_logs
 
 from gateway.lab.fault_proxy import FaultProxy
+from gateway.plugins.counter_store import ScopeKey
+from gateway.plugins.rate_limiting.periods import PERIODS
 from gateway.self_signed import pem_of_certificate, pem_of_key, self_signed
 from gateway.testing import DEADLINE_S
 from tests.plugins.rate_limiting.cluster import Member, cluster_of, eventually
@@ -130,6 +132,17 @@ async def test_what_is_refused_is_not_told(port: int):
     async with client_of(port) as redis:
         (key,) = await redis.keys()
         assert await redis.get(key) == "5"
+
+
+async def test_however_many_are_counted_all_of_it_is_told(port: int):
+    config = {"limit_by": "header", "header_name": "X-Who", "sync_rate": 1000}
+    async with cluster_of([limiting(port, **config)]) as (node,):
+        scope = node.settler.ledger.counters.enter(ScopeKey(None, None))
+        window = scope.window(PERIODS[-1])
+        for key in range(1050):
+            node.settler.ledger.count(window, key)
+    async with client_of(port) as redis:
+        assert len(await redis.keys()) == 1050
 
 
 # -- who may, and how
