@@ -56,7 +56,7 @@ async def probe(endpoint: Endpoint, probes: Probes, security: Security | None) -
                 asking = await _connect(endpoint)
             else:
                 name = probes.server_name or server_name(host.encode())
-                asking = await _connect_securely(endpoint, name, security)
+                asking = await _connect_securely(endpoint, name, security, probes.timeout_s)
     except TimeoutError:
         return Outcome(Report.TIMEOUT, "connect timed out")
     except Exception as error:  # noqa: BLE001 - whatever it is, there is no connection
@@ -105,10 +105,17 @@ async def _connect(endpoint: Endpoint, **options: Any) -> _Asking:
     return asking
 
 
-async def _connect_securely(endpoint: Endpoint, name: str, security: Security) -> _Asking:
+async def _connect_securely(
+    endpoint: Endpoint, name: str, security: Security, timeout_s: float
+) -> _Asking:
     """Connect over TLS to who has to be ``name``. Raises UntrustedError, OSError."""
     check_name(name)
-    asking = await _connect(endpoint, ssl=security.context, server_hostname=name)
+    asking = await _connect(
+        endpoint,
+        ssl=security.context,
+        server_hostname=name,
+        ssl_handshake_timeout=timeout_s + 1,  # ours ends first
+    )
     try:
         check_depth(asking.transport.get_extra_info("ssl_object"), security.terms)
     except UntrustedError:
