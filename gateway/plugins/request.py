@@ -5,6 +5,7 @@ Texts are decoded as Latin-1, so that every byte has its character.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl
@@ -35,6 +36,13 @@ _OF_IDENTITY = removal(
 """What only the gateway may say of a consumer (plugins.md section 4)."""
 
 _ANONYMOUS = b"\r\nX-Anonymous-Consumer: true"
+
+
+class Told(NamedTuple):
+    """Header lines for the client, each led by CRLF, and what of a service's they stand in for."""
+
+    lines: bytes
+    instead_of: re.Pattern[bytes]
 
 
 class Connection(NamedTuple):
@@ -178,7 +186,7 @@ class Request:
     ``consumer`` and ``credential`` are who it is from, once a plugin has found out. ``context`` is
     for plugins to leave each other notes. ``directory`` has the consumers and credentials of the
     snapshot that the request is served from. ``asked`` has what came as bytes, ``changes`` what the
-    service is sent, None if that is just what came.
+    service is sent, None if that is just what came; ``told`` what the client is.
     """
 
     __slots__ = (
@@ -189,6 +197,7 @@ class Request:
         "consumer",
         "credential",
         "directory",
+        "told",
     )
 
     def __init__(self, asked: Asked, directory: Directory) -> None:
@@ -199,6 +208,7 @@ class Request:
         self.changes: Upstream | None = None
         self._context: dict[str, Any] | None = None
         self._has_read_body = False
+        self.told: tuple[Told, ...] = ()
 
     # -- what came
 
@@ -303,6 +313,14 @@ class Request:
         if self.changes is None:
             self.changes = Upstream(self.asked.passing_lines)
         return self.changes
+
+    def tell(self, lines: bytes, instead_of: re.Pattern[bytes]) -> None:
+        """Have header lines in the response, whoever gives it.
+
+        They are there before any ``header_filter``, and stand in for what matches of a service's.
+        This is how to tell what is known in ``access``: it spares the plugin that other phase.
+        """
+        self.told += (Told(lines, instead_of),)
 
     def recall(self, who: object) -> Any:
         """Return what was remembered of a request with the same header lines; else None."""

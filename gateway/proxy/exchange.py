@@ -377,17 +377,20 @@ class Exchange(ExchangeHeads):
         self._from_upstream = True
         if ended:
             self.upstream = None  # back in its pool: not to be held back for this client
+        run = self._run
         lines, body_length = self._response_lines(head), head.body_length
+        if run is not None and run.request.told:
+            lines = self._with_told(lines, run.request.told, head)
         if self.sent_method != self.method:
             lines, body_length = self._fit(lines, body_length)
             if self.method == b"HEAD":
                 self._drop_upstream()  # what there is of a body is for nobody
                 pieces, ended = [], True
-        if self._run is None or not self._run.filters:
+        if run is None or not run.filters:
             self.egress_bytes += self._downstream.begin_response(
                 head.status_text, lines, body_length, pieces, ended=ended
             )
-        elif not self._begin_filtered(self._run, head, lines, body_length, pieces, ended=ended):
+        elif not self._begin_filtered(run, head, lines, body_length, pieces, ended=ended):
             return
         if ended:
             self._end()
@@ -622,6 +625,8 @@ class Exchange(ExchangeHeads):
         self.response_head = head
         pieces = [] if head.body_length == NO_BODY else [reply.body]
         lines = self._response_lines(head) + reply.lines
+        if run is not None and run.request.told:
+            lines = self._with_told(lines, run.request.told, head)
         if run is None or not run.filters:
             large = pieces if len(reply.body) >= MUCH_AT_ONCE_BYTES else []  # not to be copied
             self.egress_bytes += self._downstream.begin_response(
@@ -645,10 +650,12 @@ class Exchange(ExchangeHeads):
         self.status = status
         self._head_at = perf_counter()
         self._drop_upstream()
-        lines = self._answer_lines(content_type) + extra
-        if self._run is not None and self._run.filters:
+        lines, run = self._answer_lines(content_type) + extra, self._run
+        if run is not None and run.request.told:
+            lines = self._with_told(lines, run.request.told)
+        if run is not None and run.filters:
             try:
-                lines, body = self._filtered_answer(self._run, lines, body)
+                lines, body = self._filtered_answer(run, lines, body)
             except PluginError:
                 self._answer_failed()
                 return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from gateway.balancing import with_cookie
@@ -13,7 +13,7 @@ from gateway.proxy.http1 import CHUNKED, NO_BODY, RequestFields, ResponseHead, p
 from gateway.proxy.upgrade import chosen_protocol
 
 if TYPE_CHECKING:
-    from gateway.plugins.request import Upstream
+    from gateway.plugins.request import Told, Upstream
 
 _TAKES_TRAILERS = re.compile(rb"(?i)(?:^|,)[ \t]*trailers[ \t]*(?:[;,]|$)")
 
@@ -87,6 +87,16 @@ class ExchangeHeads(ExchangeFacts):
         return lines
 
     # -- to the client
+
+    def _with_told(
+        self, lines: bytes, told: Iterable[Told], head: ResponseHead | None = None
+    ) -> bytes:
+        """Add to the lines of a response, a service's if it has a head, what plugins tell."""
+        for telling in told:
+            if head is not None and head.mentions(telling.instead_of):
+                lines = telling.instead_of.sub(b"", lines)
+            lines += telling.lines
+        return lines
 
     def _response_lines(self, head: ResponseHead) -> bytes:
         """Write the header lines that go to the client (proxying.md section 3)."""

@@ -220,6 +220,13 @@ class ResponseHead:
     is_ordinary: bool  # nothing in `special` that has to be told to the client in other words
     may_be_kept: bool  # beyond what the client takes: the upstream has not forbidden it
 
+    def mentions(self, pattern: re.Pattern[bytes]) -> bool:
+        """Tell whether a pattern matches among the lines that pass; once for equal heads."""
+        known = self.memory.get(pattern.pattern)
+        if known is None:
+            known = self.memory[pattern.pattern] = pattern.search(self.rest) is not None
+        return bool(known)
+
 
 def header_pairs(block: bytes) -> list[tuple[bytes, bytes]]:
     """Split validated header lines into (lower-case name, value) pairs."""

@@ -14,7 +14,7 @@ from starlette.responses import StreamingResponse
 from gateway.access_log import Record
 from gateway.entities.entity import Record as ConfigRecord
 from gateway.plugins.contract import NodeServices, Plugin
-from gateway.plugins.lines import LineError
+from gateway.plugins.lines import LineError, removal
 from gateway.plugins.outcome import Outcome
 from gateway.plugins.reply import Reply, refuse, reply_json
 from gateway.plugins.request import BodyTooLarge, Request
@@ -255,6 +255,54 @@ async def test_the_response_can_be_changed():
 
 
 # -- what a plugin can see
+
+
+class Announcing(Plugin):
+    """Knows before there is a response what the client is to be told."""
+
+    name = "announcing"
+    priority = 20
+
+    def access(self, request: Request) -> None:
+        request.tell(b"\r\nX-Left: 3", removal(("x-left",)))
+        request.tell(b"\r\nX-Word: hi", removal(("x-word",)))
+
+
+class Erasing(Plugin):
+    name = "erasing"
+    priority = 1
+
+    def header_filter(self, request: Request, response: Response) -> None:
+        response.remove_header("X-Left")
+
+
+async def test_what_is_told_stands_in_for_what_the_service_says():
+    async with Serving(Announcing) as gateway:
+        gateway.service.answer = Answer("fine", headers={"x-left": "7", "X-Other": "x"})
+        first, second = [await gateway.ask("GET", "/") for _ in range(2)]
+    assert first.headers.get_list("x-left") == second.headers.get_list("x-left") == ["3"]
+    assert (first.headers["x-word"], first.headers["x-other"]) == ("hi", "x")
+
+
+async def test_what_is_told_is_there_before_the_response_is_filtered():
+    serving = Serving(Announcing)
+    serving.use(Erasing)
+    async with serving as gateway:
+        answer = await gateway.ask("GET", "/")
+    assert "x-left" not in answer.headers
+    assert answer.headers["x-word"] == "hi"
+
+
+async def test_whoever_answers_what_is_told_is_there():
+    serving = Serving(Announcing)
+    serving.use(Closed)
+    async with serving as gateway:
+        answer = await gateway.ask("GET", "/")
+    assert (answer.status_code, answer.headers["x-left"]) == (403, "3")
+    async with Serving(Announcing) as gateway:
+        gateway.service.answer = Answer(headers={"x-left": "7"})
+        answer = await gateway.ask("HEAD", "/")
+    assert answer.headers.get_list("x-left") == ["3"]
 
 
 class Emptying(Plugin):

@@ -11,7 +11,7 @@ from gateway.plugins.contract import Use
 from gateway.plugins.counter_store import Key
 from gateway.plugins.rate_limiting.config import Limits
 from gateway.plugins.rate_limiting.limiting import UNCOUNTED, Limiting
-from gateway.plugins.rate_limiting.quotas import NOTE, told_lines
+from gateway.plugins.rate_limiting.quotas import TOLD, told_lines
 from gateway.plugins.rate_limiting.settler import Settler
 from gateway.plugins.reply import Reply
 from gateway.plugins.request import Request
@@ -51,7 +51,7 @@ class LimitingAhead(Limiting):
                 return self._hold(request, lefts, now)
         self._count(key)
         if self._tells:
-            request.context[NOTE], _ = told_lines(quotas, lefts, now)
+            request.tell(told_lines(quotas, lefts, now)[0], TOLD)
         return None
 
     def _count(self, key: Key) -> None:
@@ -62,7 +62,7 @@ class LimitingAhead(Limiting):
         """Refuse for the moment: there is something left, but others may want it too."""
         if self._tells:
             lines, _ = told_lines(self._quotas, [left + 1 for left in lefts], now)
-            request.context[NOTE] = lines + b"\r\nRetry-After: 1"
+            request.tell(lines + b"\r\nRetry-After: 1", TOLD)
         return self._refusal
 
     def _go_without(self, key: Key) -> Reply | None:

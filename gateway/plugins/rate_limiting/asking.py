@@ -9,7 +9,7 @@ from gateway.plugins.contract import Use
 from gateway.plugins.counter_store import CounterStoreError
 from gateway.plugins.rate_limiting.config import Limits
 from gateway.plugins.rate_limiting.limiting import UNCOUNTED, Limiting
-from gateway.plugins.rate_limiting.quotas import NOTE, told_lines
+from gateway.plugins.rate_limiting.quotas import TOLD, told_lines
 from gateway.plugins.rate_limiting.settler import Settler
 from gateway.plugins.reply import Reply
 from gateway.plugins.request import Request
@@ -50,5 +50,5 @@ class LimitingByAsking(Limiting):
         if min(lefts) < 0:
             return self._refuse(request, lefts, now)
         if self._tells:
-            request.context[NOTE], _ = told_lines(self._quotas, lefts, now)
+            request.tell(told_lines(self._quotas, lefts, now)[0], TOLD)
         return None

@@ -9,10 +9,9 @@ from gateway.plugins.counter_store import ScopeKey
 from gateway.plugins.rate_limiting.config import Limits
 from gateway.plugins.rate_limiting.counters import Counters, Scope
 from gateway.plugins.rate_limiting.identifiers import identify_by
-from gateway.plugins.rate_limiting.quotas import NOTE, TOLD, quotas_of, refusal_lines, tells_limits
+from gateway.plugins.rate_limiting.quotas import TOLD, quotas_of, refusal_lines
 from gateway.plugins.reply import Reply, refuse
 from gateway.plugins.request import Request
-from gateway.plugins.response import Response
 
 UNCOUNTED = refuse(500, "An unexpected error occurred")
 """For requests that may not pass while they cannot be counted."""
@@ -42,14 +41,6 @@ class Limiting:
         """Need them no more."""
         self._counters.leave(self._key)
 
-    def header_filter(self, request: Request, response: Response) -> None:
-        """Tell the client what is left."""
-        if self._tells:
-            lines, original = response.lines, response.original
-            if original is not None and tells_limits(original):
-                lines = TOLD.sub(b"", lines)
-            response.lines = lines + request.context.get(NOTE, b"")
-
     def _turn(self) -> float:
         """Return what time it is, with all windows at that."""
         now = self._clock()
@@ -60,5 +51,5 @@ class Limiting:
     def _refuse(self, request: Request, lefts: Sequence[int], now: float) -> Reply:
         """Answer that a limit is reached; nothing is counted."""
         if self._tells:
-            request.context[NOTE] = refusal_lines(self._quotas, lefts, now)
+            request.tell(refusal_lines(self._quotas, lefts, now), TOLD)
         return self._refusal

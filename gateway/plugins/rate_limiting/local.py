@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.plugins.counter_store import Key
 from gateway.plugins.rate_limiting.limiting import Limiting
-from gateway.plugins.rate_limiting.quotas import NOTE, Quota
+from gateway.plugins.rate_limiting.quotas import TOLD, Quota
 from gateway.plugins.reply import Reply
 from gateway.plugins.request import Request
 
@@ -38,7 +38,7 @@ class LocalLimiting(Limiting):
                 fewest, scarcest = left, quota
             lefts.append(left)
         if self._tells:
-            request.context[NOTE] = scarcest.template_now % (*lefts, fewest)
+            request.tell(scarcest.template_now % (*lefts, fewest), TOLD)
         return None
 
     def _begin_second(self, now: float) -> None:

@@ -27,7 +27,6 @@ class RateLimiting(Plugin):
         super().__init__(config, use, shared)
         self._limiting = _limiting(config, use, shared)
         self.access: Callable[[Request], Any] = self._limiting.access
-        self.header_filter = self._limiting.header_filter
 
     @classmethod
     def share(cls, node: NodeServices) -> CommonCounters:

@@ -5,31 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from math import ceil
-from typing import TYPE_CHECKING
 
 from gateway.plugins.rate_limiting.config import Limits
 from gateway.plugins.rate_limiting.counters import Window
 from gateway.plugins.rate_limiting.periods import Period
-
-if TYPE_CHECKING:
-    from gateway.proxy.http1 import ResponseHead
-
-NOTE = "rate-limiting"
-"""Where the lines for a response wait in the context of its request."""
 
 TOLD = re.compile(
     rb"(?i)\r\n(?:X-RateLimit-(?:Limit|Remaining)-(?:Second|Minute|Hour|Day|Month|Year)"
     rb"|RateLimit-(?:Limit|Remaining|Reset)):[^\r]*+"
 )
 """What a service may tell of limits of its own; the client hears of ours."""
-
-
-def tells_limits(original: ResponseHead) -> bool:
-    """Tell whether a service has limits of its own to tell of."""
-    known = original.memory.get(NOTE)  # its last head may well have been the same
-    if known is None:
-        known = original.memory[NOTE] = TOLD.search(original.rest) is not None
-    return bool(known)
 
 
 class Quota:
