@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -15,6 +16,8 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from gateway.lab.fault_proxy import FaultProxy
+from gateway.plugins.counter_store import Count, Totals
+from gateway.plugins.rate_limiting.common import PAUSE_S
 from gateway.plugins.rate_limiting.ledger import AHEAD_AT_LEAST
 from gateway.settings import NodeSettings
 from gateway.store.rate_limits import RateLimitCounters
@@ -100,6 +103,26 @@ async def test_counts_outlive_a_change_of_the_limit(counters: RateLimitCounters)
         node.limit["config"] |= {"year": 10}
         await node.apply()
         assert left(await node.ask("GET", "/")) == 4
+
+
+class Numbered(RateLimitCounters):
+    """Counts its statements."""
+
+    statements = 0
+
+    async def add(self, counts: Sequence[Count]) -> Totals:
+        self.statements += 1
+        return await super().add(counts)
+
+
+async def test_many_requests_make_few_statements(store: Store):
+    counters = Numbered(store.autocommit)
+    async with cluster_of([Member(counters, policy="cluster", year=10_000)]) as (node,):
+        begun_at = monotonic()
+        for _ in range(10):
+            await node.statuses(30)
+        await node.settled()
+        assert counters.statements <= 4 + (monotonic() - begun_at) / PAUSE_S
 
 
 # -- clocks
@@ -192,6 +215,20 @@ async def test_no_request_waits_for_a_database_that_does_not_answer(
         assert await node.statuses(5) == [200] * 5
         way.heal()
         await node.settled()
+
+
+async def test_a_database_that_does_not_answer_for_long_is_away(
+    way: FaultProxy, settings: NodeSettings, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("gateway.plugins.rate_limiting.common._DATABASE_PATIENCE_S", 0.3)
+    async with served_behind(way, settings, **LIMIT) as node:
+        way.stall()
+        await node.statuses(1)
+        await eventually(lambda: node.settler.is_away)
+        assert "RateLimit-Limit" not in (await node.ask("GET", "/")).headers
+        way.heal()
+        await eventually(lambda: not node.settler.is_away)
+        assert left(await node.ask("GET", "/")) <= 30 - 3
 
 
 async def test_a_node_without_the_database_cannot_count_there():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -176,6 +178,13 @@ async def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             assert left(await node.ask("GET", "/")) == 3
         async with limiting(port, verified | {"server_name": None}) as node:
             await check_that_it_does_without(node)  # it has another name
+
+
+def test_nodes_that_do_not_use_it_do_not_load_the_client():
+    code = (
+        "import sys, gateway.node, gateway.plugins.rate_limiting; sys.exit('redis' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 # -- trouble
