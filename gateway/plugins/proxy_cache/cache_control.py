@@ -65,6 +65,23 @@ def may_be_stale(directives: Directives) -> bool:
     return not any(name in directives for name in _NEVER_STALE)
 
 
+def is_fresh_enough(
+    directives: Directives, age_s: float, lifetime_s: float, *, may_be_stale: bool
+) -> bool:
+    """Whether a response of this age, fresh for so long, may be given to who asks so."""
+    left_s = lifetime_s - age_s
+    if directives is NOTHING:
+        return left_s > 0
+    if "max-age" in directives and age_s > seconds(directives["max-age"]):
+        return False
+    if "min-fresh" in directives and left_s < seconds(directives["min-fresh"]):
+        return False
+    stale = directives.get("max-stale")
+    if left_s <= 0 and stale is not None and may_be_stale:
+        return not stale or -left_s <= seconds(stale)
+    return left_s > 0
+
+
 def lifetime_s(directives: Directives, lines: bytes, now: float) -> float:
     """Return for how many seconds a response says it is fresh, counted from its making.
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import sha256
 from itertools import count
-from time import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from gateway.plugins.contract import NodeServices, Plugin, Use
 from gateway.plugins.lines import contains, removal, values_of
@@ -16,11 +14,7 @@ from gateway.plugins.proxy_cache.cache_control import (
     NOTHING,
     Directives,
     directives_of,
-    forbids_storing,
-    is_for_all,
-    lifetime_s,
-    may_be_stale,
-    seconds,
+    is_fresh_enough,
 )
 from gateway.plugins.proxy_cache.config import Caching
 from gateway.plugins.proxy_cache.keys import (
@@ -32,23 +26,17 @@ from gateway.plugins.proxy_cache.keys import (
     Owner,
     headers_part,
 )
-from gateway.plugins.proxy_cache.media_types import MediaType, MediaTypeError
-from gateway.plugins.proxy_cache.recording import Recording, Terms
-from gateway.plugins.proxy_cache.store import PURGE, Entry, ResponseStore
+from gateway.plugins.proxy_cache.recording import Place, Recording
+from gateway.plugins.proxy_cache.store import PURGE, ResponseStore
+from gateway.plugins.proxy_cache.terms import Judge
 from gateway.plugins.reply import Replay, Reply
 from gateway.plugins.request import BodyTooLarge, Request, Upstream
 from gateway.plugins.response import Response
-
-if TYPE_CHECKING:
-    from gateway.proxy.http1 import ResponseHead
 
 _NOTE = "proxy-cache"
 
 _KNOWN_LENGTH = 512
 """How long path, query and headers may be together for a key to be remembered."""
-
-_KNOWN_TYPES = 256
-_PARTIAL, _NOT_MODIFIED = 206, 304
 
 _numbers = count()
 """Of objects, as keys are known by the object whose config they depend on."""
@@ -96,9 +84,7 @@ class ProxyCache(Plugin):
     def __init__(self, config: Config, use: Use, shared: Any = None) -> None:
         super().__init__(config, use, shared)
         self._methods = frozenset(method.encode() for method in config.request_method)
-        self._statuses = frozenset(config.response_code) - {_PARTIAL, _NOT_MODIFIED}
-        self._types = [MediaType.read(text) for text in config.content_type]
-        self._is_kept_type = lru_cache(_KNOWN_TYPES)(_type_test(self._types))
+        self._judge = Judge(config)
         arguments = frozenset(config.vary_query_params or ())
         self._key_rules = KeyRules(config.ignore_uri_case, arguments)
         self._known_keys = self.shared.known_keys
@@ -163,7 +149,9 @@ class ProxyCache(Plugin):
             if said.is_authorized and not entry.is_for_all:
                 self._pass_by(request)
                 return None
-            is_fresh = _is_fresh_enough(entry, age_s, said.directives)
+            is_fresh = is_fresh_enough(
+                said.directives, age_s, entry.lifetime_s, may_be_stale=entry.may_be_stale
+            )
         else:
             is_fresh = age_s < self._fresh_s
         if not is_fresh:
@@ -236,13 +224,9 @@ class ProxyCache(Plugin):
 
     def _try_to_keep(self, lookup: Lookup, response: Response) -> str:
         """Record the response if it may be kept; return the outcome."""
-        head, counts = response.original, self.shared.counts
-        terms = None if head is None else self._terms(head, lookup)
-        if head is None or terms is None:
-            counts.bypass += 1
-            return "Bypass"
-        recording = Recording(self.shared, head, terms)
-        if not recording.has_room:
+        recording = self._recording(lookup, response)
+        counts = self.shared.counts
+        if recording is None or not recording.has_room:
             counts.bypass += 1
             return "Bypass"
         response.watch(recording)
@@ -252,35 +236,15 @@ class ProxyCache(Plugin):
             counts.refresh += 1
         return lookup.outcome
 
-    def _terms(self, head: ResponseHead, lookup: Lookup) -> Terms | None:
-        """Return how a response is to be kept, None if it is not."""
-        lines = head.rest
-        if head.status not in self._statuses or contains(lines, "set-cookie"):
+    def _recording(self, lookup: Lookup, response: Response) -> Recording | None:
+        head = response.original
+        if head is None:
             return None
-        content_types = values_of(lines, "content-type")
-        if len(content_types) != 1 or not self._is_kept_type(content_types[0]):
+        terms = self._judge.terms(head, is_authorized=lookup.said.is_authorized)
+        if terms is None:
             return None
-        config, age_s, fresh_s = self.config, 0.0, float(self.config.cache_ttl)
-        directives = NOTHING
-        if config.cache_control:
-            directives, now = directives_of(lines), time()
-            age_s = max(map(seconds, values_of(lines, "age")), default=0)
-            fresh_s = lifetime_s(directives, lines, now) - age_s
-            needs_leave = lookup.said.is_authorized and not is_for_all(directives)
-            if forbids_storing(directives) or needs_leave:
-                return None
-            if fresh_s <= 0:
-                return None
-        return Terms(
-            key=lookup.key.digits,
-            plugin_id=self.use.id,
-            purges=lookup.purges,
-            age_s=age_s,
-            fresh_s=fresh_s,
-            kept_s=config.storage_ttl or fresh_s,
-            is_for_all=is_for_all(directives),
-            may_be_stale=may_be_stale(directives),
-        )
+        place = Place(lookup.key.digits, self.use.id, lookup.purges)
+        return Recording(self.shared, place, head, terms)
 
     def _lines(self, outcome: str, digits: bytes = b"") -> bytes:
         """Return the header lines that tell a client of the cache, but for the age."""
@@ -292,37 +256,9 @@ class ProxyCache(Plugin):
         return lines
 
 
-def _is_fresh_enough(entry: Entry, age_s: float, directives: Directives) -> bool:
-    """Whether a response of this age may be given to who asks so."""
-    left_s = entry.lifetime_s - age_s
-    if directives is NOTHING:
-        return left_s > 0
-    if "max-age" in directives and age_s > seconds(directives["max-age"]):
-        return False
-    if "min-fresh" in directives and left_s < seconds(directives["min-fresh"]):
-        return False
-    stale = directives.get("max-stale")
-    if left_s <= 0 and stale is not None and entry.may_be_stale:
-        return stale == "" or -left_s <= seconds(stale)
-    return left_s > 0
-
-
 def _with_changes(further: Further, changes: Upstream) -> Further:
     """Return what tells requests apart when plugins have changed what the service is asked for."""
     if changes.path is None and changes.query is None and changes.host is None:
         return further
     host = further.host if changes.host is None else changes.host
     return further._replace(path=changes.path, query=changes.query, host=host)
-
-
-def _type_test(kept: list[MediaType]) -> Callable[[str], bool]:
-    """Return what tells whether a ``Content-Type`` is one of those to be kept."""
-
-    def is_kept(text: str) -> bool:
-        try:
-            found = MediaType.read(text)
-        except MediaTypeError:
-            return False
-        return any(it.covers(found) for it in kept)
-
-    return is_kept

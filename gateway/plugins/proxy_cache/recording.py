@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from email.utils import formatdate
 from time import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from gateway.plugins.lines import removal
 from gateway.plugins.proxy_cache.store import Entry, ResponseStore, size_of
+from gateway.plugins.proxy_cache.terms import Terms
 from gateway.proxy.http1 import NO_BODY, UNTIL_CLOSE, read_response_head
 
 if TYPE_CHECKING:
@@ -26,31 +26,24 @@ _REMAINING = re.compile(rb"(?i)\r\n[^:\r]*?ratelimit-remaining[^:\r]*+:[^\r]*+")
 _KEPT_SPECIAL = ((b"via", b"Via"), (b"x-accel-buffering", b"X-Accel-Buffering"))
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How a response is to be kept.
-
-    ``purges`` of the store when it was asked for; ``age_s`` is how old it came, ``fresh_s`` how
-    long it is fresh from now on, ``kept_s`` how long it is kept.
-    """
+class Place(NamedTuple):
+    """Where a response is kept: key and plugin; ``purges`` of the store when it was asked for."""
 
     key: bytes
     plugin_id: UUID
     purges: int
-    age_s: float
-    fresh_s: float
-    kept_s: float
-    is_for_all: bool
-    may_be_stale: bool
 
 
 class Recording:
     """A response on its way to the client and, if it all comes, into the store."""
 
-    __slots__ = ("_head", "_pieces", "_reserved", "_store", "_terms", "has_room")
+    __slots__ = ("_head", "_pieces", "_place", "_reserved", "_store", "_terms", "has_room")
 
-    def __init__(self, store: ResponseStore, head: ResponseHead, terms: Terms) -> None:
+    def __init__(
+        self, store: ResponseStore, place: Place, head: ResponseHead, terms: Terms
+    ) -> None:
         self._store = store
+        self._place = place
         self._head = head
         self._terms = terms
         self._pieces: list[bytes] = []
@@ -88,15 +81,15 @@ class Recording:
         return True
 
     def _keep(self) -> None:
-        store, terms = self._store, self._terms
-        if store.purges != terms.purges:
+        store, place, terms = self._store, self._place, self._terms
+        if store.purges != place.purges:
             return  # it may be what was to be forgotten
         now, body = store.clock(), b"".join(self._pieces)
         head = _kept_head(self._head, len(body))
         entry = Entry(
             head=head,
             body=body,
-            plugin_id=terms.plugin_id,
+            plugin_id=place.plugin_id,
             made_at=now - terms.age_s,
             lifetime_s=terms.age_s + terms.fresh_s,
             gone_at=now + terms.kept_s,
@@ -105,7 +98,7 @@ class Recording:
             timestamp=int(time()),
             size=size_of(head.text, body),
         )
-        store.keep(terms.key, entry)
+        store.keep(place.key, entry)
 
 
 def _kept_head(head: ResponseHead, body_length: int) -> ResponseHead:

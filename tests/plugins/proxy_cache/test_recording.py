@@ -6,21 +6,14 @@ from uuid import UUID
 
 import pytest
 
-from gateway.plugins.proxy_cache.recording import Recording, Terms
+from gateway.plugins.proxy_cache.recording import Place, Recording
 from gateway.plugins.proxy_cache.store import ResponseStore
+from gateway.plugins.proxy_cache.terms import Terms
 from gateway.proxy.http1 import NO_BODY, read_response_head
 
 KEY = b"k"
-TERMS = Terms(
-    key=KEY,
-    plugin_id=UUID(int=1),
-    purges=0,
-    age_s=0,
-    fresh_s=60,
-    kept_s=60,
-    is_for_all=False,
-    may_be_stale=True,
-)
+PLACE = Place(KEY, UUID(int=1), purges=0)
+TERMS = Terms(age_s=0, fresh_s=60, kept_s=60)
 
 
 @pytest.fixture
@@ -33,7 +26,7 @@ def kept(
 ) -> bytes:
     """Record a response; return the head that is kept."""
     head = read_response_head(b"HTTP/1.1 " + status + lines + b"\r\n\r\n", method)
-    recording = Recording(store, head, TERMS)
+    recording = Recording(store, PLACE, head, TERMS)
     assert recording.has_room
     for piece in pieces:
         recording.take(piece, False)
@@ -80,12 +73,12 @@ def test_a_service_without_a_clock_is_given_a_date(store: ResponseStore):
 @pytest.mark.parametrize("lines", [b"", b"\r\nContent-Length: 20000"])
 def test_what_has_no_end_or_no_room_is_not_recorded(store: ResponseStore, lines: bytes):
     head = read_response_head(b"HTTP/1.1 200 OK" + lines + b"\r\n\r\n", b"GET")
-    assert not Recording(store, head, TERMS).has_room
+    assert not Recording(store, PLACE, head, TERMS).has_room
 
 
 def test_what_ends_early_leaves_nothing(store: ResponseStore):
     head = read_response_head(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"GET")
-    recording = Recording(store, head, TERMS)
+    recording = Recording(store, PLACE, head, TERMS)
     recording.take(b"x" * 1000, False)
     recording.drop()
     recording.take(b"", True)
@@ -95,7 +88,7 @@ def test_what_ends_early_leaves_nothing(store: ResponseStore):
 
 def test_no_more_is_recorded_at_once_than_there_is_room_for(store: ResponseStore):
     head = read_response_head(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"GET")
-    recordings = [Recording(store, head, TERMS) for _ in range(30)]
+    recordings = [Recording(store, PLACE, head, TERMS) for _ in range(30)]
     for recording in recordings:
         recording.take(b"x" * 10_000, False)
     assert [it.has_room for it in recordings] == [True] * 25 + [False] * 5
