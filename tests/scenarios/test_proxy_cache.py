@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
+
+from gateway.hybrid.certificates import make_pair
 
 from .conftest import StartNodes
 from .nodes import NodeProcess, all_reach
@@ -96,3 +99,25 @@ async def test_a_purge_reaches_those_who_have_it_through_one_who_has_not(
     assert await outcomes([has], "/a") == ["Miss"]
     assert (await purge(has, f"/proxy-cache/{UNKNOWN}")).status_code == 404
     assert await outcomes([has], "/a") == ["Hit"]
+
+
+async def test_a_purge_through_a_control_plane_reaches_data_planes(
+    start_nodes: StartNodes, texts: TextUpstream, tmp_path: Path
+) -> None:
+    pair = make_pair(tmp_path, days=90)
+    shared = OFTEN | {"cluster_cert": pair.certificate_path, "cluster_cert_key": pair.key_path}
+    (control,) = await start_nodes(1, role="control-plane", cluster_port=0, **shared)
+    link = {
+        "role": "data-plane",
+        "database_url": "",
+        "control_planes": control.addresses["cluster"],
+    }
+    edges = [(await start_nodes(1, node_name=name, **link, **shared))[0] for name in "ab"]
+    await cached_by([control, *edges], texts)
+    assert await outcomes(edges, "/a") == ["Miss"] * 2
+    key = (await edges[0].proxy("/a")).headers["X-Cache-Key"]
+    assert (await control.admin("GET", f"/proxy-cache/{key}")).status_code == 404
+    for path in (f"/proxy-cache/{key}", "/proxy-cache"):
+        answer = await purge(control, path)
+        assert (answer.status_code, answer.headers["X-Gateway-Propagation"]) == (204, "2/2")
+        assert await outcomes(edges, "/a") == ["Miss"] * 2
