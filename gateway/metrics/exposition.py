@@ -7,6 +7,7 @@ Names and labels are Kong's (metrics.md section 3) under our prefix, or under ``
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -40,6 +41,7 @@ from gateway.metrics.traffic import (
 from gateway.settings import Compat
 from gateway.status.facts import NodeFacts
 from gateway.status.health import UpstreamHealth
+from gateway.status.memory import resident_bytes
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -115,6 +117,8 @@ class Exposition:
         yield from self._connections()
         yield from self._config()
         yield from self._process.collect()
+        if self._own == "kong":
+            yield self._memory()
         yield self._requests_without_route()
         yield CounterMetricFamily(
             self._prefix + "consumer_overflows",
@@ -134,6 +138,16 @@ class Exposition:
         )
         info.add_metric([str(identity.id), identity.name, __version__], 1)
         return info
+
+    def _memory(self) -> Metric:
+        """Tell the memory of the process where Kong's dashboard looks for that of its workers."""
+        family = GaugeMetricFamily(
+            self._prefix + "memory_workers_lua_vms_bytes",
+            "Resident memory of the node, which is one process.",
+            labels=["node_id", "pid", "kong_subsystem"],
+        )
+        family.add_metric([str(self._node.identity.id), str(os.getpid()), "http"], resident_bytes())
+        return family
 
     def _connections(self) -> Iterator[Metric]:
         counts = self._node.connections()

@@ -394,7 +394,28 @@ async def test_both_modes_tell_the_same_things(scraped: Scraped, kongs: Scraped)
     theirs = {name.removeprefix("kong_") for name in await kongs.families()}
     assert ours - theirs == {"own_latency_ms", "connections", "requests"}
     renamed = {"kong_latency_ms", "nginx_connections_total", "nginx_requests"}
-    assert theirs - ours == renamed
+    assert theirs - ours == renamed | {"memory_workers_lua_vms_bytes"}
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("kong_http_requests_total", {"service", "route", "code"}),
+        ("kong_kong_latency_ms_bucket", {"service", "route", "le"}),
+        ("kong_request_latency_ms_bucket", {"service", "route", "le"}),
+        ("kong_upstream_latency_ms_bucket", {"service", "route", "le"}),
+        ("kong_bandwidth_bytes", {"service", "route", "direction"}),
+        ("kong_memory_workers_lua_vms_bytes", {"pid", "kong_subsystem"}),
+        ("kong_upstream_target_health", {"upstream", "target", "address", "state"}),
+        ("kong_nginx_connections_total", {"state"}),
+    ],
+)
+async def test_kongs_dashboard_finds_what_it_asks_for(kongs: Scraped, name: str, labels: set[str]):
+    kongs.request(kongs.add_route("s", "r"))
+    kongs.traffic.health_wanted = 1
+    kongs.node.health.upstreams = [an_upstream("orders", dns_error="no such name")]
+    samples = (await kongs.samples())[name]
+    assert all(labels <= found.keys() for found, _ in samples)
 
 
 async def test_what_was_not_fresh_enough_is_counted(scraped: Scraped):
