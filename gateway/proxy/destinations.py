@@ -27,6 +27,7 @@ from gateway.proxy.resolver import Name, Resolver
 from gateway.snapshot import Service, Snapshot, Target, Upstream
 from gateway.snapshot.compiled import host_headers
 from gateway.snapshot.heap import RequestHeap
+from gateway.status.health import host_and_port
 
 _SWEEP_S = 0.001
 """How long destinations are brought up to date before others have their turn."""
@@ -35,6 +36,11 @@ _LOOKUPS_S = 10.0
 """How long to wait for names at most: their own deadlines may follow each other."""
 
 _DIRECT = Balancing()
+
+_Mark = tuple[str, int, str | None]
+"""Host and port of a target, and which of its addresses."""
+
+_EARLY_MARKS_LIMIT = 1000
 
 
 class Waiter(Protocol):
@@ -54,6 +60,7 @@ class Destination(Group):
 
     __slots__ = (
         "__weakref__",
+        "_early_marks",
         "_host_header",
         "_members",
         "_names",
@@ -77,6 +84,7 @@ class Destination(Group):
         self._members: list[Member] = []
         self._waiters: list[Waiter] = []
         self._watch: Watch | None = None  # over the endpoints' health, where it is checked
+        self._early_marks: dict[_Mark, bool] = {}  # healthy or not, in the order given
         self.due_at = inf
 
     # -- what the configuration says
@@ -99,6 +107,7 @@ class Destination(Group):
     def leave(self) -> None:
         """Have health checked no more. No cycle of references is left: it may be frozen."""
         self.check_health(None)
+        self._early_marks.clear()
         if self._watch is not None:
             self._watch.stop()
             self._watch = None
@@ -114,6 +123,32 @@ class Destination(Group):
         """Pass on that an endpoint has become available, or not, and why."""
         if self._watch is not None:
             self._watch.on_turn(endpoint, reason)
+
+    def mark_target(self, target: Target, address: str | None, *, healthy: bool) -> int:
+        """Force the state of a target's addresses, or of one; return of how many.
+
+        A name that leads nowhere yet is marked as soon as it does, before its first request.
+        """
+        endpoints = self.endpoints_of(target)
+        if not endpoints:
+            self._mark_early((target.host, target.port, address), healthy=healthy)
+        marked = [e for e in endpoints if address in (None, host_and_port(e.address, e.port))]
+        self.mark(marked, healthy=healthy, reason="set by the Admin API")
+        return len(marked)
+
+    def _mark_early(self, mark: _Mark, *, healthy: bool) -> None:
+        self._early_marks.pop(mark, None)
+        self._early_marks[mark] = healthy
+        if len(self._early_marks) > _EARLY_MARKS_LIMIT:
+            del self._early_marks[next(iter(self._early_marks))]
+
+    def _heed_early_marks(self) -> None:
+        """Mark those that lead somewhere by now."""
+        marks, self._early_marks = self._early_marks, {}
+        targets = {(target.host, target.port): target for target in self._targets}
+        for (host, port, address), healthy in marks.items():
+            if (target := targets.get((host, port))) is not None:
+                self.mark_target(target, address, healthy=healthy)
 
     def take_probe(self, identity: Identity, report: Report, reason: str) -> None:
         """Take what the probe of another node has found."""
@@ -196,6 +231,8 @@ class Destination(Group):
         if members != self._members:
             self._members = members
             self.arrange(members, now)
+            if self._early_marks:
+                self._heed_early_marks()
         if self._watch is not None:
             self._watch.follow(self.health_checks)
             self._watch.keep_fresh(self.due_at)

@@ -17,7 +17,6 @@ from gateway.status.health import (
     HealthChange,
     TargetHealth,
     UpstreamHealth,
-    host_and_port,
 )
 
 
@@ -48,10 +47,7 @@ class HealthView:
         if destination is None or destination.upstream is None or not destination.health_checks:
             return 0
         target = destination.upstream.targets.get(target_id)
-        endpoints = [] if target is None else destination.endpoints_of(target)
-        marked = [e for e in endpoints if address in (None, host_and_port(e.address, e.port))]
-        destination.mark(marked, healthy=healthy, reason="set by the Admin API")
-        return len(marked)
+        return 0 if target is None else destination.mark_target(target, address, healthy=healthy)
 
     def take(self, upstream_id: UUID, identity: Identity, report: Report, reason: str) -> None:
         """Take what the probe of another node has found; nothing of what is not probed here."""

@@ -104,6 +104,35 @@ async def test_marks_are_told_once(start_gateway: StartGateway, upstream: Upstre
     ]
 
 
+async def test_a_mark_waits_for_the_name_that_it_is_about(
+    start_gateway: StartGateway, server: NameServer
+):
+    server.records = {"a.test": {"A": ["127.0.0.1", "127.0.0.2"]}, "b.test": {"A": ["127.0.0.3"]}}
+    rows = tables(passive(http_failures=1), at(80, "a.test"), at(80, "b.test"))
+    gateway = await start_gateway(rows, **server.settings)
+    health = gateway.proxy.health
+    a, b = (row["id"] for row in rows["targets"])
+    for target_id, address, healthy in (
+        (a, None, False),
+        (a, "127.0.0.2:80", True),
+        (b, None, True),
+        (b, None, False),
+    ):
+        assert health.mark(target_id, address, healthy=healthy) == 0  # nobody has asked for it yet
+    found = await health.of(POOL["id"])
+    assert found is not None
+    addresses = [address for target in found.targets for address in target.addresses]
+    assert {it.ip: it.available for it in addresses} == {
+        "127.0.0.1": False,
+        "127.0.0.2": True,
+        "127.0.0.3": False,
+    }
+    health.mark(b, None, healthy=True)
+    found = await health.of(POOL["id"])
+    assert found is not None
+    assert found.weights.available == 200
+
+
 class Elsewhere:
     """A plan by which others probe one port."""
 
