@@ -719,7 +719,7 @@ class Exchange(ExchangeHeads):
             self._free_bodies()
         self._count(ended_at or perf_counter())
         log, run = self._proxy.access_log, self._run
-        curious = [] if run is None or not run.logs else run.end(self._outcome())
+        curious = () if run is None or not run.logs else run.end(self._outcome())
         if log is not None or curious:
             record = self._record()
             if log is not None:
