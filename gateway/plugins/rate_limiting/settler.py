@@ -41,7 +41,7 @@ class Settler:
 
     ``pause_s`` is the least pause between two settlements, ``patience_s`` how long an answer may
     take. One that ``is_thorough`` tells each time all there is, one after the other, not just some.
-    ``clock`` tells the seconds since the epoch.
+    ``clock`` tells the seconds since the epoch. While it ``is_away``, the place cannot be reached.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class Settler:
         self._is_thorough = is_thorough
         self._clock = clock
         self._offset_s = 0.0
-        self._knows_the_time = False
+        self.knows_the_time = False
         self._problem = ""
         self._try_again_at = 0.0
         self._users = 0
-        self._is_running = False
+        self.is_running = False
         self._work = asyncio.Event()
         self.ledger = Ledger(self.now, self._work.set)
 
@@ -78,8 +78,8 @@ class Settler:
         """Work for one more, until `leave`."""
         self._users += 1
         self._work.set()
-        if not self._is_running:
-            self._is_running = True
+        if not self.is_running:
+            self.is_running = True
             self._node.begin(f"counting in {self._store.place}", self._run())
 
     def leave(self) -> None:
@@ -106,7 +106,7 @@ class Settler:
         self._note_there()
         earliest, latest = totals.now - self._clock(), totals.now - asked_at
         self._offset_s = min(max(self._offset_s, earliest), latest)
-        self._knows_the_time = True
+        self.knows_the_time = True
         return totals
 
     # -- in the background
@@ -127,7 +127,7 @@ class Settler:
                         await self._settle()
             raise
         finally:
-            self._is_running = False
+            self.is_running = False
             sweeping.cancel()
             await self._store.close()
 
@@ -153,10 +153,10 @@ class Settler:
 
     async def _settle(self) -> None:
         """Tell some of what is to be told, or all of it, and hear the answers."""
-        if self.is_away or not self._knows_the_time:
+        if self.is_away or not self.knows_the_time:
             await self._tell([])
         for _ in range(1 + self.ledger.untold // MOST_AT_ONCE if self._is_thorough else 1):
-            if self._knows_the_time and not self.is_away:
+            if self.knows_the_time and not self.is_away:
                 await self._tell(self.ledger.take(MOST_AT_ONCE))
 
     async def _tell(self, told: Sequence[tuple[Window, Count]]) -> None:

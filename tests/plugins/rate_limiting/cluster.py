@@ -40,6 +40,10 @@ class Member(Serving):
         self.limit = self.use(Counting, **config)
         self.limit["id"] = UUID(int=1)
 
+    def restore(self) -> None:
+        """Take the limit back in that was removed."""
+        self._tables["plugins"].append(self.limit)
+
     @property
     def settler(self) -> Settler:
         """The way to the common counters."""
@@ -53,7 +57,7 @@ class Member(Serving):
 
     async def settled(self) -> None:
         """Wait until the others can know all that this one knows."""
-        await eventually(lambda: not self.settler.ledger.untold and self.settler._knows_the_time)
+        await eventually(lambda: not self.settler.ledger.untold and self.settler.knows_the_time)
 
 
 @asynccontextmanager

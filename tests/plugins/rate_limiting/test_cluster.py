@@ -125,6 +125,23 @@ async def test_many_requests_make_few_statements(store: Store):
         assert counters.statements <= 4 + (monotonic() - begun_at) / PAUSE_S
 
 
+async def test_nobody_settles_for_limits_that_are_gone(
+    counters: RateLimitCounters, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("gateway.plugins.rate_limiting.settler._IDLE_S", 0)
+    async with cluster_of([Member(counters, **LIMIT)]) as (node,):
+        await node.statuses(3)
+        settler = node.settler
+        node.remove("plugins", node.limit)
+        await node.apply()
+        await eventually(lambda: not settler.is_running)
+        assert settler.ledger.untold == 0
+        node.restore()
+        await node.apply()
+        assert left(await node.ask("GET", "/")) <= 30 - 1
+        assert settler.is_running
+
+
 # -- clocks
 
 
