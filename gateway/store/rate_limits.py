@@ -13,7 +13,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from uuid import UUID
 
-from sqlalchemy import Executable, text
+from sqlalchemy import text
 
 from gateway.plugins.counter_store import Count, CounterStoreError, Key, ScopeKey, Totals
 from gateway.store.errors import StoreError
@@ -60,7 +60,7 @@ A window that has not begun is a mistake of some clock, and gives way. A crash o
 lose the counts of its last moments.
 """
 
-FORGET_OVER: Executable = text("""
+FORGET_OVER = text("""
     DELETE FROM rate_limit_counters WHERE ctid IN (
         SELECT ctid FROM rate_limit_counters
         WHERE ends_at < clock_timestamp() - interval '1 minute'
