@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
@@ -33,6 +33,11 @@ class Facts(Protocol):
         ...
 
     @property
+    def memory(self) -> dict[object, Any]:
+        """What is kept from one request to the next as long as the client sends the same lines."""
+        ...
+
+    @property
     def path(self) -> bytes:
         """The raw path."""
         ...
@@ -52,6 +57,9 @@ class Facts(Protocol):
         """The id of the consumer that plugins found, else of its credential."""
         ...
 
+
+MOST_KEPT = 8
+"""Values are kept with a client's lines only while there is no more than that."""
 
 Reader = Callable[[Facts], bytes | None]
 """Returns a value, None if the request has none."""
@@ -107,24 +115,39 @@ def with_cookie(lines: bytes, cookie: MadeUpCookie) -> bytes:
 def _header(name: str) -> Reader:
     find_all = _lines_of(name)
 
-    def read(facts: Facts) -> bytes | None:
-        values = find_all(facts.client_lines)
+    def read(lines: bytes) -> bytes | None:
+        values = find_all(lines)
         return b", ".join([value.rstrip() for value in values]) or None
 
-    return read
+    return _remembered(read)
 
 
 def _cookie(name: str) -> Reader:
     find_all = _lines_of("cookie")
     wanted = name.encode()
 
-    def read(facts: Facts) -> bytes | None:
-        for line in find_all(facts.client_lines):
+    def read(lines: bytes) -> bytes | None:
+        for line in find_all(lines):
             for pair in line.split(b";"):
                 found, _, value = pair.partition(b"=")
                 if found.strip() == wanted:
                     return value.strip() or None
         return None
+
+    return _remembered(read)
+
+
+def _remembered(read_lines: Callable[[bytes], bytes | None]) -> Reader:
+    """Return what reads a value from header lines, and from the same lines once."""
+
+    def read(facts: Facts) -> bytes | None:
+        memory = facts.memory
+        value: bytes | None = memory.get(read)
+        if value is None:
+            value = read_lines(facts.client_lines)
+            if len(memory) < MOST_KEPT:
+                memory[read] = value
+        return value
 
     return read
 

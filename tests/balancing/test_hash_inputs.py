@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.balancing import HashInput, HashOn, MadeUpCookie, with_cookie
+from gateway.balancing.hash_inputs import MOST_KEPT
 from gateway.routing import Captures
 
 
@@ -17,6 +19,7 @@ from gateway.routing import Captures
 class Facts:
     client_address: bytes = b"192.0.2.7"
     client_lines: bytes = b"\r\nHost: a\r\nAccept: */*"
+    memory: dict[object, Any] = field(default_factory=dict)
     path: bytes = b"/"
     query: bytes = b""
     captures: Captures | None = None
@@ -131,3 +134,22 @@ def test_garbage_is_hashed_or_not_but_never_raises(first: bytes, second: bytes) 
     for kind, name in (("header", "X-User"), ("cookie", "s"), ("query_arg", "s"), ("path", "")):
         read = value(kind, name, client_lines=lines, query=b"?" + first, path=b"/" + second)
         assert read is None or isinstance(read, bytes)
+
+
+@pytest.mark.parametrize("kind", ["header", "cookie"])
+def test_what_the_same_lines_say_is_read_once(kind: str) -> None:
+    hash_on = HashOn((HashInput(kind, "cookie" if kind == "header" else "session"),))
+    memory: dict[object, Any] = {}
+    first = Facts(client_lines=b"\r\nCookie: session=7", memory=memory)
+    again = Facts(client_lines=b"(not looked at)", memory=memory)
+    assert (
+        hash_on.read(first) == hash_on.read(again) == (b"session=7" if kind == "header" else b"7")
+    )
+
+
+def test_no_more_is_kept_than_there_is_room_for() -> None:
+    memory: dict[object, Any] = dict.fromkeys(range(MOST_KEPT))
+    hash_on = HashOn((HashInput("header", "x-user"),))
+    assert hash_on.read(Facts(client_lines=b"\r\nX-User: bob", memory=memory)) == b"bob"
+    assert hash_on.read(Facts(client_lines=b"\r\nX-User: eve", memory=memory)) == b"eve"
+    assert len(memory) == MOST_KEPT
