@@ -23,9 +23,14 @@ from gateway.settings import NodeSettings
 from gateway.store.rate_limits import RateLimitCounters
 from gateway.store.store import Store
 from tests.plugins.rate_limiting.cluster import Member, cluster_of, eventually
-from tests.scenarios.sql import rows
+from tests.scenarios.sql import rows, run_sql
 
 LIMIT = {"policy": "cluster", "year": 30}
+A_NODE = """
+    INSERT INTO nodes (id, name, proxy_address, admin_address, status_address, started_at,
+        last_seen_at, strategy, software_version)
+    VALUES (gen_random_uuid(), 'n', '', '', '', now(), now() + interval '1 hour', 'poll', '1')
+"""
 
 
 @pytest.fixture
@@ -54,10 +59,11 @@ async def test_all_nodes_count_together(counters: RateLimitCounters):
     assert int(refusal.headers["Retry-After"]) > 3600
 
 
-async def test_hammered_at_once_they_keep_to_the_bound(counters: RateLimitCounters):
+async def test_hammered_at_once_they_keep_to_the_bound(
+    counters: RateLimitCounters, database_url: str
+):
+    await run_sql(database_url, *[A_NODE] * 3)
     async with cluster_of([Member(counters, **LIMIT) for _ in range(3)]) as nodes:
-        for node in nodes:
-            node.settler.ledger.nodes = 3
         statuses: Counter[int] = Counter()
         for _ in range(5):
             for some in await asyncio.gather(*(node.statuses(20) for node in nodes)):
@@ -69,9 +75,11 @@ async def test_hammered_at_once_they_keep_to_the_bound(counters: RateLimitCounte
         assert 30 <= passed <= 30 + 2 * AHEAD_AT_LEAST
 
 
-async def test_who_has_passed_ahead_of_the_others_may_try_again_soon(counters: RateLimitCounters):
+async def test_who_has_passed_ahead_of_the_others_may_try_again_soon(
+    counters: RateLimitCounters, database_url: str
+):
+    await run_sql(database_url, *[A_NODE] * 5)
     async with cluster_of([Member(counters, **LIMIT)]) as (node,):
-        node.settler.ledger.nodes = 100
         answers = await asyncio.gather(*(node.ask("GET", "/") for _ in range(20)))
         held = [answer for answer in answers if answer.status_code == 429]
         assert {answer.headers["Retry-After"] for answer in held} <= {"1"}
