@@ -108,6 +108,11 @@ class Serving:
         """What has reached the service."""
         return self.service.received
 
+    @property
+    def port(self) -> int:
+        """Where the gateway listens, on 127.0.0.1."""
+        return self._client.base_url.port or 0
+
     # -- what there is, before it starts or until the next `apply`
 
     def use(self, kind: Kind, /, scope: Fields | None = None, **config: Any) -> Row:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from gateway.plugins.lines import checked_name, line
 
 if TYPE_CHECKING:
     from gateway.proxy.http1 import ResponseHead
@@ -17,7 +19,8 @@ Headers = Mapping[str, str]
 class Reply:
     """An answer. With a ``message`` it is worded as the client accepts; else ``body`` is sent.
 
-    Without either there is no body. ``headers`` come on top of those that every answer has.
+    Without either there is no body. ``headers`` come on top of those that every answer has, and
+    are in ``lines`` as they are sent. Raises LineError for those that cannot be set.
     """
 
     status: int
@@ -25,6 +28,13 @@ class Reply:
     body: bytes = b""
     content_type: str = ""
     headers: Headers | None = None
+    lines: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        line("Content-Type", self.content_type)
+        headers = (self.headers or {}).items()
+        lines = b"".join(line(checked_name(name), value) for name, value in headers)
+        object.__setattr__(self, "lines", lines)
 
 
 class Replay:

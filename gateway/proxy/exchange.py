@@ -9,11 +9,12 @@ An exchange keeps what it resolved from one snapshot until its end, whatever is 
 
 from __future__ import annotations
 
+import asyncio
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.balancing import Failure
-from gateway.plugins.lines import line, without
+from gateway.plugins.lines import without
 from gateway.plugins.response import Response
 from gateway.proxy import errors
 from gateway.proxy.backlog import Backlog
@@ -101,8 +102,10 @@ class Exchange(ExchangeHeads):
                 self._replace_body(changes.body)
         if self._body_asked is None and self.head.fields.body_length:
             self._ask_for_body(keep=resolution.route.request_buffering)
-        else:
+        elif self._body_asked is None or self._body_asked.done():
             self._try_next()
+        else:  # a plugin has asked for it, and did not wait
+            self._body_asked.add_done_callback(self._on_body_there)
 
     def _meet_plugins(self, chain: Chain) -> PluginRun:
         run = self._run = PluginRun(self, chain, self._proxy.plugin_failures)
@@ -163,6 +166,10 @@ class Exchange(ExchangeHeads):
         elif not self._body_asked.done():
             self._body_asked.set_result(None)
 
+    def _on_body_there(self, _: object) -> None:
+        if not self._over:
+            self._try_next()
+
     async def read_body(self) -> bytes:
         """Return the whole body, once it is there. Raises BodyTooLarge."""
         if not self.head.fields.body_length:
@@ -170,7 +177,7 @@ class Exchange(ExchangeHeads):
         if self._body_asked is None:
             self._body_asked = self._proxy.loop.create_future()
             self._ask_for_body(keep=True)
-        await self._body_asked
+        await asyncio.shield(self._body_asked)  # others may wait for it as well
         assert isinstance(self._body, KeptBody)  # noqa: S101 - asked for as such
         return self._body.in_memory()
 
@@ -418,7 +425,7 @@ class Exchange(ExchangeHeads):
         response = Response(head.status, lines, head)
         try:
             run.filter_head(response)
-            if response.drops_body:
+            if response.drops_body or _has_body(response.status) != _has_body(head.status):
                 self._send_without_body(response)
                 return False
             if run.watchers:
@@ -611,11 +618,10 @@ class Exchange(ExchangeHeads):
 
     def answer_with(self, reply: Reply) -> None:
         """End the exchange with the answer of a plugin."""
-        extra = b"".join(line(name, value) for name, value in (reply.headers or {}).items())
         if reply.message is not None:
-            self.answer(reply.status, reply.message, extra)
+            self.answer(reply.status, reply.message, reply.lines)
         else:
-            self._respond(reply.status, reply.content_type, reply.body, extra)
+            self._respond(reply.status, reply.content_type, reply.body, reply.lines)
 
     def replay(self, reply: Replay) -> None:
         """End the exchange with a service's earlier response, as if it had just come."""
@@ -623,26 +629,27 @@ class Exchange(ExchangeHeads):
         self._chosen_at = self._head_at = perf_counter()
         self.status = head.status
         self.response_head = head
-        pieces = [] if head.body_length == NO_BODY else [reply.body]
-        lines = self._response_lines(head) + reply.lines
+        lines, body_length = self._response_lines(head) + reply.lines, head.body_length
+        if self.method == b"HEAD":
+            lines, body_length = self._fit(lines, body_length)
+        pieces = [] if body_length == NO_BODY else [reply.body]
         if run is not None and run.request.told:
             lines = self._with_told(lines, run.request.told, head)
         if run is None or not run.filters:
             large = pieces if len(reply.body) >= MUCH_AT_ONCE_BYTES else []  # not to be copied
             self.egress_bytes += self._downstream.begin_response(
-                head.status_text, lines, head.body_length, [] if large else pieces, ended=not large
+                head.status_text, lines, body_length, [] if large else pieces, ended=not large
             )
             if large:
                 self.egress_bytes += self._downstream.continue_response(large, ended=True)
-        elif not self._begin_filtered(run, head, lines, head.body_length, pieces, ended=True):
+        elif not self._begin_filtered(run, head, lines, body_length, pieces, ended=True):
             return
         self._end(self._head_at)
 
     def _answer_failed(self) -> None:
-        """Answer what a plugin's failure on the way back deserves; plugins do not see that."""
+        """Answer what a plugin's failure on the way back deserves; none may change that."""
         if self._run is not None:
-            self._run.stop()
-        self._run = None
+            self._run.stop_filtering()
         self._from_upstream = False
         self.answer_with(UNEXPECTED)
 
@@ -737,3 +744,8 @@ class Exchange(ExchangeHeads):
         if self._backlog is not None:
             self._backlog.close()
         self._body = self._backlog = None
+
+
+def _has_body(status: int) -> bool:
+    """Whether responses with this status have a body, by themselves."""
+    return status not in _NEVER_A_BODY

@@ -26,7 +26,7 @@ class PluginFailures:
         self.timeout_s = timeout_s
         self.counts: dict[str, int] = {}
 
-    def note(self, use: RunningPlugin, error: Exception) -> Reply:
+    def note(self, use: RunningPlugin, error: BaseException) -> Reply:
         """Take note of a failure, and return what its request is answered."""
         name = use.plugin.name
         number = self.counts[name] = self.counts.get(name, 0) + 1

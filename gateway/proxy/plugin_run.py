@@ -133,10 +133,15 @@ class PluginRun:
         """Go on once a plugin has come to an end, one way or the other."""
         try:
             async with asyncio.timeout(self._failures.timeout_s):
-                outcome = await access
+                outcome = _checked(await access)
+        except asyncio.CancelledError as error:
+            if self._task is None or self._task.cancelling():
+                raise
+            outcome = self._failed(use, error)  # cancelled is what the plugin has waited for
         except Exception as error:  # noqa: BLE001 - a plugin's, whatever it is
             outcome = self._failed(use, error)
-        self._task = None
+        finally:
+            self._task = None
         if self._exchange.is_over:
             return
         if outcome is None:
@@ -157,6 +162,7 @@ class PluginRun:
 
     def filter_head(self, response: Response) -> None:
         """Let the plugins see and change the head of a response. Raises PluginError."""
+        self.collect()  # it may have come while a plugin was waiting
         for use in self._filtering:
             if use.header_filter is not None:
                 try:
@@ -179,7 +185,7 @@ class PluginRun:
             except Exception as error:  # noqa: BLE001 - a plugin's, whatever it is
                 self._failed(use, error)
                 self.watchers = tuple(it for it in self.watchers if it[1] is not watcher)
-                watcher.drop()
+                self._drop(use, watcher)
 
     def filter_body(self, pieces: list[bytes], *, ended: bool) -> list[bytes]:
         """Return what goes to the client in place of some pieces. Raises PluginError."""
@@ -193,10 +199,16 @@ class PluginRun:
                     raise PluginError from None
         return [data] if data else []
 
+    def stop_filtering(self) -> None:
+        """Show plugins nothing more of the response: only how it ends."""
+        self.filters = self.filters_body = False
+        self.stop()
+
     # -- in the end
 
     def end(self, outcome: Outcome) -> list[RunningPlugin]:
         """Tell the plugins how it ended, in short; return those that want to know all of it."""
+        self.collect()  # the client may have gone while a plugin was waiting
         curious = []
         for use in self._logging:
             try:
@@ -217,10 +229,25 @@ class PluginRun:
 
     def stop(self) -> None:
         """Wait for no plugin any more, and show none any more."""
-        if self._task is not None and self._task is not asyncio.current_task():
-            self._task.cancel()
-        for _, watcher in self.watchers:
-            watcher.drop()
+        task, self._task = self._task, None
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+        watchers, self.watchers = self.watchers, ()
+        for use, watcher in watchers:
+            self._drop(use, watcher)
 
-    def _failed(self, use: RunningPlugin, error: Exception) -> Reply:
+    def _drop(self, use: RunningPlugin, watcher: Watcher) -> None:
+        try:
+            watcher.drop()
+        except Exception as error:  # noqa: BLE001 - a plugin's, whatever it is
+            self._failed(use, error)
+
+    def _failed(self, use: RunningPlugin, error: BaseException) -> Reply:
         return self._failures.note(use, error)
+
+
+def _checked(outcome: object) -> Reply | Replay | None:
+    """Return what ``access`` has returned, if it may. Raises TypeError."""
+    if outcome is None or isinstance(outcome, _ANSWERS):
+        return outcome
+    raise TypeError(f"access returned {outcome!r}, which is no Reply, Replay or None")
