@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Generic, Protocol, TypeVar
 
 from gateway.plugins.transformers.pairs import split
@@ -58,6 +59,17 @@ class Edits(Generic[Value]):
     def may_make_some(self) -> bool:
         """Whether there may be fields thereafter where there were none."""
         return bool(self.add or self.append)
+
+    @property
+    def names(self) -> set[str]:
+        """All that fields are called, before or after, in small letters."""
+        put = (name for name, _ in (*self.replace, *self.add, *self.append))
+        return {name.lower() for name in (*self.remove, *chain(*self.rename), *put)}
+
+    @property
+    def values(self) -> list[Value]:
+        """All that is put."""
+        return [value for _, value in (*self.replace, *self.add, *self.append)]
 
     def apply(
         self, fields: Fields[Given_contra], rendered: Callable[[Value], Given_contra]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from functools import partial
+from functools import lru_cache, partial
 from typing import Annotated, Any, TypeAlias, TypeVar
 from urllib.parse import quote
 
@@ -18,7 +18,7 @@ from gateway.plugins.contract import Plugin, Use
 from gateway.plugins.form import read_form
 from gateway.plugins.request import BodyTooLarge, Request
 from gateway.plugins.transformers.edits import Edits, names, renames, values
-from gateway.plugins.transformers.headers import Arguments, RequestHeaders, sendable
+from gateway.plugins.transformers.headers import Arguments, Headers, RequestHeaders, sendable
 from gateway.plugins.transformers.pairs import (
     HeaderEntry,
     Pair,
@@ -34,6 +34,12 @@ _EMPTY = {_FORM: b"", "application/json": b"{}"}
 """What a body that is not there is taken for."""
 
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "TRACE"})
+
+MOST_KEPT = 64
+"""Header lines whose edited form is kept; most clients send those of their last request again."""
+
+MOST_KEPT_BYTES = 4096
+"""Longer ones are not kept."""
 
 T = TypeVar("T")
 Value: TypeAlias = str | Template
@@ -120,6 +126,7 @@ class RequestTransformer(Plugin):
         self._method = None if config.http_method is None else config.http_method.encode()
         self._uri = None if config.replace.uri is None else compiled(config.replace.uri)
         self._headers = _edits(config, "headers", _compiled_header)
+        self._edited = _editor(self._headers)
         self._arguments = _edits(config, "querystring", compiled)
         self._body = _edits(config, "body", compiled)
         self._moves_form = config.http_method in _WITHOUT_BODY
@@ -143,6 +150,9 @@ class RequestTransformer(Plugin):
 
     def _edit_headers(self, request: Request, inputs: Inputs) -> None:
         upstream = request.upstream
+        if self._edited is not None and len(upstream.lines) <= MOST_KEPT_BYTES:
+            upstream.lines = self._edited(upstream.lines)
+            return
         headers = RequestHeaders(upstream, upstream.host or request.asked.host)
         self._headers.apply(headers, partial(_rendered_header, inputs))
         upstream.lines = headers.lines
@@ -191,6 +201,27 @@ def _edits(config: RequestTransformer.Config, kind: str, compiled: Callable[[str
         renames(getattr(config.rename, kind)),
         *(values(getattr(how, kind), compiled) for how in put),
     )
+
+
+def _editor(edits: Edits[bytes | Template]) -> Callable[[bytes], bytes] | None:
+    """Return what edits header lines and knows the last ones again.
+
+    None where there is more to it than the lines: values that are templates, or the host.
+    """
+    if "host" in edits.names or not all(isinstance(value, bytes) for value in edits.values):
+        return None
+
+    def edited(lines: bytes) -> bytes:
+        headers = Headers(lines)
+        edits.apply(headers, _as_it_is)
+        return headers.lines
+
+    return lru_cache(MOST_KEPT)(edited)
+
+
+def _as_it_is(value: bytes | Template) -> bytes:
+    assert isinstance(value, bytes)  # noqa: S101 - there is no template among them
+    return value
 
 
 def _compiled_header(text: str) -> bytes | Template:

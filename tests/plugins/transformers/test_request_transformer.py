@@ -11,6 +11,7 @@ from starlette.responses import Response
 from gateway.plugins.contract import Plugin
 from gateway.plugins.request import Request
 from gateway.plugins.transformers import RequestTransformer, ResponseTransformer
+from gateway.plugins.transformers.request_transformer import MOST_KEPT_BYTES
 from gateway.testing import Received, Serving
 from tests.plugins.configs import problems
 
@@ -67,6 +68,13 @@ async def test_headers(config: dict[str, Any], expected: tuple[dict[str, Any], .
         if name in ("x-a", "x-b", "x-n"):
             found.setdefault(name, []).append(value)
     assert found == expected[0] | expected[1]
+
+
+async def test_lines_that_are_known_again_are_edited_all_the_same():
+    async with Serving(RequestTransformer, add={"headers": ["x-a:n"]}) as gateway:
+        for headers in ({}, {"x-a": "1"}, {}, {"x-b": "2" * MOST_KEPT_BYTES}, {"x-a": "1"}):
+            await gateway.ask("GET", "/", headers=headers)
+    assert [got.headers["x-a"] for got in gateway.received] == ["n", "1", "n", "n", "1"]
 
 
 async def test_the_host_can_be_replaced_but_not_added_or_removed():
