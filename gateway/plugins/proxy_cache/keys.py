@@ -26,7 +26,8 @@ MOST_KNOWN = 8192
 class Further(NamedTuple):
     """What tells requests apart besides what is in Kong's key; None where there is no such thing.
 
-    ``authorization``: of a request of nobody that the gateway knows. ``body``: its digest.
+    ``authorization``: a digest of it, unless the gateway knows the consumer by it. ``body``: the
+    same.
     ``host``, ``path``, ``query``: what the service is asked for, if that is not just what the
     client asks for, or, for the host, is.
     """
@@ -62,6 +63,10 @@ class KnownKeys:
     def __init__(self) -> None:
         self._keys: dict[object, Key] = {}
         self.find = self._keys.get
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._keys)
 
     def keep(self, what: object, key: Key) -> None:
         """Know a key the next time; all are forgotten where there are too many."""

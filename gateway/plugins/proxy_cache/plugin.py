@@ -36,7 +36,12 @@ from gateway.plugins.response import Response
 _NOTE = "proxy-cache"
 
 _KNOWN_LENGTH = 512
-"""How long path, query and headers may be together for a key to be remembered."""
+"""How long all that a key is made of may be for it to be remembered."""
+
+_SHOWN_IN_AUTHORIZATION = frozenset(
+    {"basicauth_credentials", "hmacauth_credentials", "jwt_secrets"}
+)
+"""Kinds of credentials. What ``Authorization`` says beside others is for the service."""
 
 _numbers = count()
 """Of objects, as keys are known by the object whose config they depend on."""
@@ -135,8 +140,8 @@ class ProxyCache(Plugin):
         self.shared.counts.bypass += 1
 
     def _answer(self, request: Request, said: Said, further: Further) -> Reply | Replay | None:
-        changes, store = request.changes, self.shared
-        if changes is not None and changes.method not in (None, request.asked.method):
+        store = self.shared
+        if _asks_otherwise(request):
             self._pass_by(request)
             return None
         key = self._key(request, said, further)
@@ -167,7 +172,7 @@ class ProxyCache(Plugin):
         owner = (0 if consumer is None else consumer.id.int, 0 if route is None else route.id.int)
         if route is not None and route.preserve_host:
             further = further._replace(host=asked.host)
-        if said.authorization is not None and consumer is None:
+        if said.authorization is not None and not _is_known_by_it(request):
             further = further._replace(authorization=said.authorization)
         if changes is not None:
             further = _with_changes(further, changes)
@@ -179,7 +184,8 @@ class ProxyCache(Plugin):
         _, owner, line, headers, further = what
         digits = self._key_rules.key(owner, line, headers, further)
         key = Key(digits, self._lines("Hit", digits))
-        if sum(map(len, line)) + len(headers) <= _KNOWN_LENGTH:
+        length = sum(len(part) for part in (*line, headers, *further) if part is not None)
+        if length <= _KNOWN_LENGTH:
             self._known_keys.keep(what, key)
         return key
 
@@ -198,12 +204,14 @@ class ProxyCache(Plugin):
         refuses = "no-store" in directives or "no-cache" in directives
         authorization = values_of(lines, "authorization")
         tells_apart = bool(authorization) and not config.cache_control
-        names = config.vary_headers or ()
+        names = [name.lower() for name in config.vary_headers or ()]
+        if "x-forwarded-host" in names:
+            names.append("host")  # which is what the service is told there
         return Said(
             passes_by=refuses or contains(lines, "upgrade"),
             directives=directives,
             version=version,
-            headers=headers_part((name.lower(), values_of(lines, name)) for name in names),
+            headers=headers_part((name, values_of(lines, name)) for name in names),
             is_authorized=bool(authorization),
             authorization=sha256(repr(authorization).encode()).digest() if tells_apart else None,
         )
@@ -219,12 +227,13 @@ class ProxyCache(Plugin):
         if lookup is None:
             lines = self._lines("Bypass")
         else:
-            lines = self._lines(self._try_to_keep(lookup, response), lookup.key.digits)
+            outcome = self._try_to_keep(request, lookup, response)
+            lines = self._lines(outcome, lookup.key.digits)
         response.lines = _NAMES_OF_OURS.sub(b"", response.lines) + lines
 
-    def _try_to_keep(self, lookup: Lookup, response: Response) -> str:
+    def _try_to_keep(self, request: Request, lookup: Lookup, response: Response) -> str:
         """Record the response if it may be kept; return the outcome."""
-        recording = self._recording(lookup, response)
+        recording = None if _asks_otherwise(request) else self._recording(lookup, response)
         counts = self.shared.counts
         if recording is None or not recording.has_room:
             counts.bypass += 1
@@ -254,6 +263,18 @@ class ProxyCache(Plugin):
         if digits and self._tells_key:
             lines += b"\r\nX-Cache-Key: " + digits
         return lines
+
+
+def _asks_otherwise(request: Request) -> bool:
+    """Whether plugins have the service asked with another method than the client's."""
+    changes = request.changes
+    return changes is not None and changes.method not in (None, request.asked.method)
+
+
+def _is_known_by_it(request: Request) -> bool:
+    """Whether ``Authorization`` tells no more than who the consumer is."""
+    credential = request.credential
+    return credential is not None and credential.kind in _SHOWN_IN_AUTHORIZATION
 
 
 def _with_changes(further: Further, changes: Upstream) -> Further:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
+from gateway.plugins.basic_auth import BasicAuth
 from gateway.plugins.contract import Plugin
 from gateway.plugins.key_auth import KeyAuth
 from gateway.plugins.proxy_cache import ProxyCache
@@ -305,6 +306,15 @@ async def test_other_methods_pass_by():
         assert [await cached.outcome(method="DELETE") for _ in range(2)] == ["Bypass", "Bypass"]
 
 
+@pytest.mark.parametrize(("long", "known"), [("", 1), ("a" * 600, 0)])
+async def test_long_keys_are_not_remembered(long: str, known: int):
+    cached = caching()
+    cached.gateway.route["preserve_host"] = True
+    async with cached.gateway:
+        await cached.ask(headers={"Host": f"a.example{long}"})
+        assert len(cached.store.known_keys) == known
+
+
 async def test_a_flood_of_paths_stays_within_bounds():
     cached = caching({"cache_limit_bytes": 200_000})
     async with cached.gateway:
@@ -373,6 +383,30 @@ async def test_those_whom_the_gateway_does_not_know_are_apart_by_their_authoriza
         assert await cached.outcome(headers={"Authorization": "Bearer a"}) == "Hit"
 
 
+async def test_the_service_may_know_by_authorization_whom_a_consumer_asks_for():
+    cached = caching()
+    consumer = cached.gateway.consumer("app", keyauth_credentials={"key": "k"})
+    cached.gateway.use(KeyAuth, anonymous=str(consumer["id"]))
+    async with cached.gateway:
+        for headers in ({}, {"apikey": "k"}):
+            ada, bob = ({**headers, "Authorization": f"Bearer {name}"} for name in ("ada", "bob"))
+            assert await cached.outcomes(ada, bob, ada) == ["Miss", "Miss", "Hit"]
+            cached.store.purge_all()
+
+
+async def test_what_a_consumer_is_known_by_tells_nobody_apart():
+    cached = caching()
+    credentials = {"username": "bob", "password": "secret"}
+    cached.gateway.consumer("bob", basicauth_credentials=credentials)
+    cached.gateway.use(BasicAuth)
+    async with cached.gateway:
+        answers = [await cached.ask(auth=("bob", "secret")) for _ in range(2)]
+        said = answers[0].request.headers["Authorization"]
+        other = await cached.outcome(headers={"Authorization": said.replace("Basic", "basic")})
+    assert [answer.headers["X-Cache-Status"] for answer in answers] == ["Miss", "Hit"]
+    assert other == "Hit"
+
+
 async def test_bodies_are_apart():
     cached = caching(request_method=["POST"])
     async with cached.gateway:
@@ -399,6 +433,12 @@ async def test_hosts_are_apart_if_the_service_sees_them(preserve: bool, second: 
     assert outcomes == ["Miss", second]
 
 
+async def test_the_host_that_a_service_is_told_of_may_tell_apart():
+    async with (cached := caching(vary_headers=["X-Forwarded-Host"])).gateway:
+        hosts = [{"Host": host} for host in ("a.example", "evil.example", "a.example")]
+        assert await cached.outcomes(*hosts) == ["Miss", "Miss", "Hit"]
+
+
 async def test_what_a_transformer_asks_for_is_told_apart():
     cached = caching()
     cached.gateway.use(RequestTransformer, replace={"uri": "/$(headers['x-tenant'])"})
@@ -412,6 +452,24 @@ async def test_another_method_than_asked_for_passes_by():
     cached.gateway.use(RequestTransformer, http_method="POST")
     async with cached.gateway:
         assert [await cached.outcome() for _ in range(2)] == ["Bypass", "Bypass"]
+
+
+class AsksLate(Plugin):
+    """Asks the service with another method, once the cache was asked."""
+
+    name = "asks-late"
+    priority = 1
+
+    def access(self, request: Request) -> None:
+        request.upstream.method = {"GET": b"HEAD", "HEAD": b"GET"}[request.method]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_what_is_asked_for_with_another_method_later_is_not_kept(method: str):
+    cached = caching()
+    cached.gateway.use(AsksLate)
+    async with cached.gateway:
+        assert [await cached.outcome(method=method) for _ in range(2)] == ["Bypass", "Bypass"]
 
 
 async def test_an_upgrade_passes_by():
