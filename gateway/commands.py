@@ -47,12 +47,11 @@ class Commands:
         """Let ``handler`` carry out the commands of a name."""
         self._handlers[name] = handler
 
-    def carry_out(self, commands: Iterable[Command]) -> None:
-        """Carry out what was not yet, in the order of the versions."""
-        for command in sorted(commands, key=lambda command: command.version):
-            if command.id not in self._done:
-                self._done.add(command.id)
-                self._carry_out(command)
+    def carry_out(self, command: Command) -> None:
+        """Carry out a command, unless that was done before."""
+        if command.id not in self._done:
+            self._done.add(command.id)
+            self._carry_out(command)
 
     def forget(self, ids: Iterable[UUID]) -> None:
         """Hear that these commands are no more."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from time import perf_counter
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,8 +19,9 @@ from gateway.entities import VERSIONED, Row
 from gateway.entities.command import Command as Given
 from gateway.settings import NodeSettings
 from gateway.snapshot import SnapshotApplier
+from gateway.snapshot.slices import SLICE_S
 from gateway.snapshot.wire import decode_row, encode_row, from_text, to_text
-from gateway.store.source import DatabaseSource
+from gateway.store.source import Batch, DatabaseSource, Load, VersionMark
 from gateway.store.store import Store
 
 
@@ -124,6 +128,45 @@ async def test_the_audit_log_has_it(store: Store) -> None:
     assert found.after["name"] == "target.healthy"
 
 
+async def test_many_that_come_at_once_leave_others_their_turn() -> None:
+    turns = 0
+    seen: list[int] = []
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def take_long(given: Command) -> None:
+        del given
+        until = perf_counter() + SLICE_S
+        while perf_counter() <= until:
+            pass
+        seen.append(turns)
+
+    commands = Commands()
+    commands.handle("x", take_long)
+    now = datetime.now(UTC)
+    rows = [_row(version) for version in range(5)]
+    batches = _only(Batch("commands", rows, []))
+    other = asyncio.create_task(take_turns())
+    applier = SnapshotApplier(lambda _: None, commands=commands)
+    await applier.apply(Load("full", VersionMark(uuid4(), 5, now), now, now, batches))
+    other.cancel()
+    assert seen == sorted(set(seen))
+    assert len(seen) == 5
+
+
+def _row(version: int) -> Row:
+    given = Given(name="x", subject=None, arguments={}, version=version, ttl=60)
+    return VERSIONED["commands"].to_row(given)
+
+
+async def _only(batch: Batch) -> AsyncIterator[Batch]:
+    yield batch
+
+
 # -- on the node
 
 
@@ -136,14 +179,15 @@ def test_one_that_fails_keeps_no_other_from_being_carried_out() -> None:
     commands = Commands()
     commands.handle("count", carry_out)
     with capture_logs() as logs:
-        commands.carry_out([command("count", 1), command("count", 2, number=2)])
+        commands.carry_out(command("count", 1))
+        commands.carry_out(command("count", 2, number=2))
     assert done == [2]
     assert [log["event"] for log in logs] == ["a command failed"]
 
 
 def test_what_nobody_here_can_do_is_told() -> None:
     with capture_logs() as logs:
-        Commands().carry_out([command("dance")])
+        Commands().carry_out(command("dance"))
     assert logs == [
         {
             "event": "nobody here carries out a command",
@@ -158,11 +202,16 @@ def test_ids_are_remembered_for_as_long_as_there_are_commands() -> None:
     commands = Commands()
     commands.handle("cache.purge", done.append)
     first, second = command(version=1), command(version=2)
-    commands.carry_out([second, first])
+
+    def carry_both_out() -> None:
+        commands.carry_out(first)
+        commands.carry_out(second)
+
+    carry_both_out()
     commands.forget([first.id])
-    commands.carry_out([first, second])
+    carry_both_out()
     commands.forget_all_but({first.id})
-    commands.carry_out([first, second])
+    carry_both_out()
     assert done == [first, second, first, second]
 
 

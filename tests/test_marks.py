@@ -29,7 +29,7 @@ def test_a_mark_forces_the_state(name: str, address: str | None) -> None:
     health, commands = Marked(), Commands()
     obey(commands, health)
     with capture_logs() as logs:
-        commands.carry_out([Command(uuid4(), name, TARGET, {"address": address}, 7)])
+        commands.carry_out(Command(uuid4(), name, TARGET, {"address": address}, 7))
     assert health.last == (TARGET, address, name == HEALTHY)
     (told,) = logs
     assert (told["event"], told["addresses"], told["version"]) == ("target marked", 2, 7)
@@ -44,5 +44,5 @@ def test_one_that_names_no_target_is_told_and_left(
     commands = Commands()
     obey(commands, SomeHealth())
     with capture_logs() as logs:
-        commands.carry_out([Command(uuid4(), UNHEALTHY, subject, arguments, 7)])
+        commands.carry_out(Command(uuid4(), UNHEALTHY, subject, arguments, 7))
     assert [log["event"] for log in logs] == ["a mark names no target"]

@@ -148,7 +148,7 @@ class SharedProbes:
         if not unheard:
             return 0
         known.missed, known.heard_at = 0, now
-        return min(unheard, finding.streak) if unheard > 0 else 1
+        return min(unheard, finding.streak, LONGEST_STREAK) if unheard > 0 else 1
 
     def _follows(self, finding: Finding, known: _Known, now: float) -> bool:
         """Tell whether the reports of this node count; from now on, if need be."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Literal
 from uuid import UUID
 
@@ -83,7 +84,7 @@ class SnapshotApplier:
         self._use(self.current)
         all_before = before.plugins.uses.values() if load.kind == "full" else ()
         _each([*builder.plugins.dropped, *all_before], "clean_up")
-        self._carry_out_commands(builder, is_all=load.kind == "full")
+        await self._carry_out_commands(builder, slices, is_all=load.kind == "full")
         self._heap.note_apply()
         self._name_bad_rows(before)
         if load.kind == "full":
@@ -95,11 +96,16 @@ class SnapshotApplier:
             task.cancel()
         await asyncio.gather(*self._dismantling, return_exceptions=True)
 
-    def _carry_out_commands(self, builder: SnapshotBuilder, *, is_all: bool) -> None:
+    async def _carry_out_commands(
+        self, builder: SnapshotBuilder, slices: Slices, *, is_all: bool
+    ) -> None:
+        """Carry out what came, one by one: there may be those of an hour."""
         if is_all:
             self._commands.forget_all_but({command.id for command in builder.commands})
         self._commands.forget(builder.withdrawn)
-        self._commands.carry_out(builder.commands)
+        for command in sorted(builder.commands, key=attrgetter("version")):
+            self._commands.carry_out(command)
+            await slices.pause()
 
     def _retire(self, snapshot: Snapshot) -> None:
         task = asyncio.create_task(dismantle(snapshot), name="dismantle-snapshot")

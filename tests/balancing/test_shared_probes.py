@@ -8,7 +8,13 @@ from uuid import UUID
 import pytest
 
 from gateway.balancing.health import Report
-from gateway.balancing.shared_probes import MOST_ADDRESSES, Address, Finding, SharedProbes
+from gateway.balancing.shared_probes import (
+    LONGEST_STREAK,
+    MOST_ADDRESSES,
+    Address,
+    Finding,
+    SharedProbes,
+)
 
 PATIENCE_S = 5.0
 UPSTREAM = UUID(int=1)
@@ -149,6 +155,7 @@ def test_reports_that_were_missed_count_as_far_as_they_were_alike() -> None:
     assert hear(5, 5) == 0  # read twice
     assert hear(8, 8) == 3
     assert hear(12, 2) == 2
+    assert hear(2**62, 2**31 - 1) == LONGEST_STREAK  # as nobody would report
     assert hear(1, 1) == 1  # it counts anew
 
 
