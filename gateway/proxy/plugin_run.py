@@ -230,7 +230,7 @@ class PluginRun:
     def stop(self) -> None:
         """Wait for no plugin any more, and show none any more."""
         task, self._task = self._task, None
-        if task is not None and task is not asyncio.current_task():
+        if task is not None:
             task.cancel()
         watchers, self.watchers = self.watchers, ()
         for use, watcher in watchers:

@@ -144,6 +144,25 @@ async def test_a_body_that_a_plugin_did_not_wait_for_is_sent_whole(kind: type[Gi
     assert gateway.received[0].headers.get("X-Length", "10") == "10"
 
 
+class ReadsTooMuch(Misbehaving):
+    """Sets a limit, then reads."""
+
+    async def access(self, request: Request) -> None:
+        request.limit_body(3, refuse(413, "too long"))
+        await request.body()
+
+
+async def test_who_waits_for_a_body_that_was_refused_waits_no_more():
+    async with Serving(ReadsTooMuch) as gateway:
+        head = (
+            b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        answer = await talk(gateway, head + b"5\r\nhello\r\n0\r\n\r\n")
+        waiting = [it for it in asyncio.all_tasks() if it.get_name() == "plugin-misbehaving"]
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert not waiting
+
+
 # -- on the way back
 
 
