@@ -38,10 +38,9 @@ _NOTE = "proxy-cache"
 _KNOWN_LENGTH = 512
 """How long all that a key is made of may be for it to be remembered."""
 
-_SHOWN_IN_AUTHORIZATION = frozenset(
-    {"basicauth_credentials", "hmacauth_credentials", "jwt_secrets"}
-)
-"""Kinds of credentials. What ``Authorization`` says beside others is for the service."""
+_SHOWN_IN_AUTHORIZATION = frozenset({"basicauth_credentials", "hmacauth_credentials"})
+"""Kinds of credentials. What ``Authorization`` says beside others is for the service; so is what a
+token says of others than its issuer, which is all that the gateway knows by it."""
 
 _numbers = count()
 """Of objects, as keys are known by the object whose config they depend on."""

@@ -22,7 +22,9 @@ from gateway.plugins.proxy_cache.media_types import MediaType, MediaTypeError
 if TYPE_CHECKING:
     from gateway.proxy.http1 import ResponseHead
 
-_PARTIAL, _NOT_MODIFIED = 206, 304
+_OF_CONDITIONS = frozenset({206, 304, 412, 416})
+"""Statuses that follow from ``Range`` and conditions, which do not tell requests apart."""
+
 _KNOWN_TYPES = 256
 
 
@@ -46,7 +48,7 @@ class Judge:
 
     def __init__(self, config: Caching) -> None:
         self._config = config
-        self._statuses = frozenset(config.response_code) - {_PARTIAL, _NOT_MODIFIED}
+        self._statuses = frozenset(config.response_code) - _OF_CONDITIONS
         types = [MediaType.read(text) for text in config.content_type]
         self._is_kept_type = lru_cache(_KNOWN_TYPES)(_type_test(types))
 

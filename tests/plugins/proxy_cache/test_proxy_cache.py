@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from gateway.plugins.basic_auth import BasicAuth
 from gateway.plugins.contract import Plugin
+from gateway.plugins.jwt import Jwt
 from gateway.plugins.key_auth import KeyAuth
 from gateway.plugins.proxy_cache import ProxyCache
 from gateway.plugins.proxy_cache.store import ResponseStore
@@ -20,6 +21,7 @@ from gateway.plugins.response import Response as Head
 from gateway.plugins.transformers import RequestTransformer, ResponseTransformer
 from gateway.testing import Received, Serving
 from tests.plugins.configs import problems
+from tests.plugins.token_maker import SECRET, token
 
 PLAIN = {"Content-Type": "text/plain"}
 LARGE = 3_000_000
@@ -232,8 +234,8 @@ async def test_what_is_not_kept(status: int, headers: dict[str, str]):
     assert len(cached.gateway.received) == 2
 
 
-@pytest.mark.parametrize("status", [206, 304])
-async def test_parts_are_not_kept_even_if_asked_for(status: int):
+@pytest.mark.parametrize("status", [206, 304, 412, 416])
+async def test_answers_to_conditions_are_not_kept_even_if_asked_for(status: int):
     cached = caching(response_code=[200, status])
     async with cached.gateway:
         answering(cached, status, b"" if status == 304 else b"x")
@@ -392,6 +394,18 @@ async def test_the_service_may_know_by_authorization_whom_a_consumer_asks_for():
             ada, bob = ({**headers, "Authorization": f"Bearer {name}"} for name in ("ada", "bob"))
             assert await cached.outcomes(ada, bob, ada) == ["Miss", "Miss", "Hit"]
             cached.store.purge_all()
+
+
+async def test_an_issuer_may_give_tokens_to_many():
+    cached = caching()
+    cached.gateway.consumer("issuer", jwt_secrets={"key": "k", "secret": SECRET})
+    cached.gateway.use(Jwt)
+    async with cached.gateway:
+        ada, bob = (
+            {"Authorization": f"Bearer {token({'iss': 'k', 'sub': name})}"}
+            for name in ("ada", "bob")
+        )
+        assert await cached.outcomes(ada, bob, ada) == ["Miss", "Miss", "Hit"]
 
 
 async def test_what_a_consumer_is_known_by_tells_nobody_apart():
