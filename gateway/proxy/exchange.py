@@ -515,20 +515,27 @@ class Exchange(ExchangeHeads):
         self.status = head.status
         self.response_head = head
         self._from_upstream = True
+        try:
+            lines = self._upgrade_lines(head)
+        except PluginError:
+            self._answer_failed()
+            return
         self.upstream = None
         self._free_bodies()
-        message = b"".join(
-            (
-                b"HTTP/1.1 ",
-                head.status_text,
-                self._response_lines(head),
-                b"\r\n\r\n",
-            )
-        )
+        message = b"".join((b"HTTP/1.1 ", head.status_text, lines, b"\r\n\r\n"))
         self._downstream.sent_head = message
         self.egress_bytes += len(message) + len(ahead)
         tunnel = Tunnel(self, self._service, self._proxy.wheel, self._proxy.loop)
         tunnel.begin(self._downstream, connection, message + ahead)
+
+    def _upgrade_lines(self, head: ResponseHead) -> bytes:
+        """Return the header lines of a 101 as plugins make them. Raises PluginError."""
+        lines, run = self._response_lines(head), self._run
+        if run is None:
+            return lines
+        response = Response(head.status, self._with_told(lines, run.request.told, head), head)
+        run.filter_head(response)
+        return response.lines
 
     def on_tunnel_cut(self, reason: str) -> None:
         """Hear that a tunnel had to be ended."""
