@@ -42,6 +42,8 @@ _SHOWN_IN_AUTHORIZATION = frozenset({"basicauth_credentials", "hmacauth_credenti
 """Kinds of credentials. What ``Authorization`` says beside others is for the service; so is what a
 token says of others than its issuer, which is all that the gateway knows by it."""
 
+_TOKENS = "jwt_secrets"
+
 _numbers = count()
 """Of objects, as keys are known by the object whose config they depend on."""
 
@@ -52,7 +54,8 @@ class Said(NamedTuple):
     """What the header lines of a request say.
 
     ``passes_by``: they ask for no response of the cache. ``headers`` is the part of the key about
-    them, ``authorization`` a digest of that header, where it tells apart whom nothing else does.
+    them, ``authorization`` a digest of that header, where it tells apart whom nothing else does,
+    ``is_for_proxy`` whether there is ``Proxy-Authorization``, which the gateway reads before it.
     """
 
     passes_by: bool
@@ -60,6 +63,7 @@ class Said(NamedTuple):
     version: bytes
     headers: str
     is_authorized: bool
+    is_for_proxy: bool
     authorization: bytes | None
 
 
@@ -171,8 +175,8 @@ class ProxyCache(Plugin):
         owner = (0 if consumer is None else consumer.id.int, 0 if route is None else route.id.int)
         if route is not None and route.preserve_host:
             further = further._replace(host=asked.host)
-        if said.authorization is not None and not _is_known_by_it(request):
-            further = further._replace(authorization=said.authorization)
+        if (told := _told_of_users(request, said)) is not None:
+            further = further._replace(authorization=told)
         if changes is not None:
             further = _with_changes(further, changes)
         line = (asked.method, asked.path, asked.query, said.version)
@@ -212,6 +216,7 @@ class ProxyCache(Plugin):
             version=version,
             headers=headers_part((name, values_of(lines, name)) for name in names),
             is_authorized=bool(authorization),
+            is_for_proxy=contains(lines, "proxy-authorization"),
             authorization=sha256(repr(authorization).encode()).digest() if tells_apart else None,
         )
 
@@ -270,10 +275,16 @@ def _asks_otherwise(request: Request) -> bool:
     return changes is not None and changes.method not in (None, request.asked.method)
 
 
-def _is_known_by_it(request: Request) -> bool:
-    """Whether ``Authorization`` tells no more than who the consumer is."""
+def _told_of_users(request: Request, said: Said) -> bytes | None:
+    """Return a digest of what may tell apart for whom a consumer asks, None for nothing."""
     credential = request.credential
-    return credential is not None and credential.kind in _SHOWN_IN_AUTHORIZATION
+    if credential is None:
+        return said.authorization
+    if credential.kind == _TOKENS and not said.is_authorized:
+        return sha256(request.asked.client_lines).digest()  # in a cookie, or in any other header
+    if credential.kind in _SHOWN_IN_AUTHORIZATION and not said.is_for_proxy:
+        return None
+    return said.authorization
 
 
 def _with_changes(further: Further, changes: Upstream) -> Further:

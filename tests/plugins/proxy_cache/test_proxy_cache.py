@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -405,6 +406,28 @@ async def test_an_issuer_may_give_tokens_to_many():
             {"Authorization": f"Bearer {token({'iss': 'k', 'sub': name})}"}
             for name in ("ada", "bob")
         )
+        assert await cached.outcomes(ada, bob, ada) == ["Miss", "Miss", "Hit"]
+
+
+async def test_tokens_in_cookies_may_speak_for_many_as_well():
+    cached = caching()
+    cached.gateway.consumer("issuer", jwt_secrets={"key": "k", "secret": SECRET})
+    cached.gateway.use(Jwt, cookie_names=["token"])
+    async with cached.gateway:
+        ada, bob = (
+            {"Cookie": f"token={token({'iss': 'k', 'sub': name})}"} for name in ("ada", "bob")
+        )
+        assert await cached.outcomes(ada, bob, ada) == ["Miss", "Miss", "Hit"]
+
+
+async def test_who_is_known_by_proxy_authorization_may_ask_for_many():
+    cached = caching()
+    credentials = {"username": "app", "password": "secret"}
+    cached.gateway.consumer("app", basicauth_credentials=credentials)
+    cached.gateway.use(BasicAuth)
+    shown = {"Proxy-Authorization": "Basic " + b64encode(b"app:secret").decode()}
+    async with cached.gateway:
+        ada, bob = ({**shown, "Authorization": f"Bearer {name}"} for name in ("ada", "bob"))
         assert await cached.outcomes(ada, bob, ada) == ["Miss", "Miss", "Hit"]
 
 
