@@ -30,7 +30,7 @@ from gateway.plugins.proxy_cache.recording import Place, Recording
 from gateway.plugins.proxy_cache.store import PURGE, ResponseStore
 from gateway.plugins.proxy_cache.terms import Judge
 from gateway.plugins.reply import Replay, Reply
-from gateway.plugins.request import BodyTooLarge, Request, Upstream
+from gateway.plugins.request import MOST_ARGUMENTS, BodyTooLarge, Request, Upstream
 from gateway.plugins.response import Response
 
 _NOTE = "proxy-cache"
@@ -122,7 +122,8 @@ class ProxyCache(Plugin):
         if said is None:
             said = self._read(asked.client_lines, asked.version)
             request.remember(self, said)
-        if said.passes_by or asked.method not in self._methods:
+        is_too_much = asked.query.count(b"&") >= MOST_ARGUMENTS  # to be sorted on the event loop
+        if said.passes_by or is_too_much or asked.method not in self._methods:
             self._pass_by(request)
             return None
         if asked.has_body:

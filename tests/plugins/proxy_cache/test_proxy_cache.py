@@ -338,6 +338,12 @@ async def test_arguments():
         assert [await cached.outcome(path) for path in paths] == ["Miss", "Hit", "Miss", "Miss"]
 
 
+async def test_very_many_arguments_pass_by():
+    async with (cached := caching()).gateway:
+        outcomes = [await cached.outcome("/?" + "&".join("a" * n)) for n in (1000, 1001)]
+    assert outcomes == ["Miss", "Bypass"]
+
+
 async def test_some_arguments():
     cached = caching(vary_query_params=["a"])
     async with cached.gateway:
