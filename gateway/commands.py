@@ -28,8 +28,11 @@ class Command:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Command:
-        """Return the command that a row of ``commands`` is. Raises TypeError or ValueError."""
-        return cls(row["id"], row["name"], row["subject"], dict(row["arguments"]), row["version"])
+        """Return the command that a row of ``commands`` is. Raises TypeError."""
+        arguments = row["arguments"]
+        if not isinstance(arguments, dict):
+            raise TypeError("its arguments have no names")
+        return cls(row["id"], row["name"], row["subject"], arguments, row["version"])
 
 
 Handler = Callable[[Command], None]

@@ -215,10 +215,10 @@ def test_ids_are_remembered_for_as_long_as_there_are_commands() -> None:
     assert done == [first, second, first, second]
 
 
-@pytest.mark.parametrize("arguments", [3, None, "a text"])
+@pytest.mark.parametrize("arguments", [3, None, "a text", [], [["key", 1]]])
 def test_arguments_that_are_no_record_are_named(arguments: Any) -> None:
     row: Row = {"id": uuid4(), "name": "x", "subject": None, "arguments": arguments, "version": 1}
-    with pytest.raises((TypeError, ValueError)):
+    with pytest.raises(TypeError):
         Command.of(row)
 
 
