@@ -55,7 +55,7 @@ def check_that_it_was_a_trial(options: Options, verdict: Verdict, tally: Tally) 
 @pytest.mark.timeout(300)
 async def test_notified_and_polling_nodes_keep_every_promise(tmp_path: Path) -> None:
     history = tmp_path / "history.jsonl"
-    options = run(["notify", "poll:200ms"], 1.75, WITHOUT_HYBRID)
+    options = run(["notify", "poll:200ms"], 1.25, WITHOUT_HYBRID)
     verdict, tally = await judged(options, history)
     assert verdict.holds, told(verdict, history)
     check_that_it_was_a_trial(options, verdict, tally)

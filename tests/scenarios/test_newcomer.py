@@ -97,6 +97,8 @@ async def test_the_commands_of_the_readme_do_what_it_says(
         *("201", "201", "200 /v1/42", "200 /v1/42"),  # orders, created
         *("200", "404", "200 /v1/42"),  # POST only
         *("201", "201", "200", "200 /v1/42"),  # over a target
+        *("200", "204", "503", "204"),  # a target out of service, and in again
+        *("201", "200 /v1/42", "200 /v1/42", "429"),  # limited
         *("204", "404", "404"),  # deleted
         *("200", "node-3"),  # looked at
         *("201", "200 /v1/42"),  # created again, by a write that waits

@@ -33,7 +33,8 @@ async def refusal(**settings: object) -> str:
             if node.is_running:
                 await node.kill()
     assert code in (1, 2)
-    assert node.log == []
+    # Whether few files may be open is the machine's affair.
+    assert [line for line in node.log if line["logger"] != "gateway.open_files"] == []
     (line,) = node.noise
     assert line.startswith("gateway")
     assert PASSWORD not in line
