@@ -14,6 +14,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from gateway.admin.commands import give
+from gateway.admin.errors import ApiError
 from gateway.commands import Command, Commands
 from gateway.entities import VERSIONED, Row
 from gateway.entities.command import Command as Given
@@ -165,6 +166,21 @@ def _row(version: int) -> Row:
 
 async def _only(batch: Batch) -> AsyncIterator[Batch]:
     yield batch
+
+
+async def test_there_is_no_end_of_an_hour_without_a_bound(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.admin.commands.MOST_KEPT", 2)
+    for _ in range(2):
+        await give_alone(store, "target.healthy")
+    with pytest.raises(ApiError) as refused:
+        await give_alone(store, "target.healthy")
+    assert (refused.value.status, refused.value.headers) == (429, {"Retry-After": "60"})
+    async with store.write() as transaction:
+        given = await transaction.all("commands")
+        await transaction.update("commands", given[0]["id"], {"expires_at": given[0]["created_at"]})
+    await give_alone(store, "target.healthy")  # what is over makes room
 
 
 # -- on the node

@@ -65,6 +65,12 @@ def unavailable(message: str) -> ApiError:
     return ApiError(503, {"message": message}, {"Retry-After": str(RETRY_AFTER_S)})
 
 
+def too_many_commands(most: int, within_s: int) -> ApiError:
+    """Return the answer for an order to all nodes that is one too many."""
+    message = f"{most} commands were given within {within_s} s: try again later"
+    return ApiError(429, {"message": message}, {"Retry-After": "60"})
+
+
 # -- structured answers
 
 

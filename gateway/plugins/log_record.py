@@ -1,8 +1,8 @@
 """What log plugins tell of a request: Kong's log object (proxying.md section 15).
 
 Unlike the access log it has all headers, for those who read it expect them. Secrets are told as
-``REDACTED``: what `Authorization` and cookies hold, and wherever it stands, the key by which
-key-auth let the request in. Of route and service it has what a node knows of them.
+``REDACTED``: what `Authorization` and cookies hold, and wherever they stand, tokens and the key by
+which key-auth let the request in. Of route and service it has what a node knows of them.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ _REMEMBERED = 512
 _REMEMBERED_BYTES = 2048
 _REDACTED = "REDACTED"
 _SECRET = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
+_TOKEN = re.compile(r"eyJ[\w-]*+\.eyJ[\w-]*+\.[\w-]*+", re.ASCII)
+"""A JSON Web Token: two objects of JSON and a signature, in Base64."""
 _HEADER = re.compile(r"\r\n([^:\r]++):[ \t]*+([^\r]*+)")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -168,8 +170,8 @@ def _headers(lines: bytes, key: str | None) -> Mapping[str, str | list[str]]:
     found: dict[str, str | list[str]] = {}
     for name, value in _HEADER.findall(_text(lines)):
         lower = name.lower()
-        shown = _REDACTED if lower in _SECRET or value.rstrip(" \t") == key else value
-        _add(found, lower, shown)
+        is_secret = lower in _SECRET or value.rstrip(" \t") == key or _TOKEN.search(value)
+        _add(found, lower, _REDACTED if is_secret else value)
     return found
 
 
@@ -203,17 +205,21 @@ def _key_of(credential: Credential | None) -> str | None:
 
 
 def without_key(target: str, credential: Credential | None) -> str:
-    """Return a path with its query, arguments redacted whose value let the request in."""
-    key = _key_of(credential)
+    """Return a path with its query, arguments redacted that let the request in, or may elsewhere.
+
+    The latter are tokens: jwt takes them from the query, unless it is told not to.
+    """
     path, mark, query = target.partition("?")
-    if key is None or not query:
+    if not query:
         return target
+    key = _key_of(credential)
     return path + mark + "&".join([_shown(part, key) for part in query.split("&")])
 
 
-def _shown(part: str, key: str) -> str:
+def _shown(part: str, key: str | None) -> str:
     name, _, value = part.partition("=")
-    return f"{name}={_REDACTED}" if unquote_plus(value) == key else part
+    is_secret = _TOKEN.search(value) or (key is not None and unquote_plus(value) == key)
+    return f"{name}={_REDACTED}" if is_secret else part
 
 
 def _text(raw: bytes) -> str:

@@ -136,6 +136,13 @@ class ReadTransaction:
         ask = partial(self._rows, table=entities, row=where)
         return await read_page(ask, rest, _newest, size, ROWS_AT_ONCE)
 
+    async def has_more_than(self, table: str, number: int) -> bool:
+        """Tell whether there are more than so many entities of a kind."""
+        entities = VERSIONED_TABLES[table]
+        some = select(entities.c.id).where(*_conditions(entities, {})).offset(number).limit(1)
+        result = await self._session.execute(some, entities)
+        return result.first() is not None
+
     async def all(self, table: str) -> list[Row]:
         """Return all entities of a kind: for a process whose event loop has nothing else to do."""
         entities = VERSIONED_TABLES[table]

@@ -15,6 +15,7 @@ from gateway.plugins.key_auth import KeyAuth
 from gateway.plugins.log_record import LogRecords
 from gateway.plugins.request import Request
 from gateway.testing import Serving
+from tests.plugins.token_maker import token
 
 TOLD: list[bytes] = []
 
@@ -105,6 +106,16 @@ async def test_secrets(path: str, headers: dict[str, str], shown: str):
     assert b"s3cret" not in TOLD[0]
     assert b"s%33cret" not in TOLD[0]
     assert b"hidden" not in TOLD[0]
+
+
+async def test_tokens_are_told_nowhere():
+    secret = token({"iss": "k", "sub": "ada"})
+    gateway = Serving(Telling)
+    found = await told(gateway, "GET", f"/?jwt={secret}&a=1", headers={"X-Token": f"T {secret}"})
+    assert found["request"]["uri"] == found["upstream_uri"] == "/?jwt=REDACTED&a=1"
+    assert found["request"]["querystring"] == {"jwt": "REDACTED", "a": "1"}
+    assert found["request"]["headers"]["x-token"] == "REDACTED"
+    assert secret.encode() not in TOLD[0]
 
 
 async def test_bytes_that_are_no_text():

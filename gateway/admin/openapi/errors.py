@@ -126,7 +126,8 @@ OF_ALL = {
         component="Forbidden",
     ),
     429: Answer(
-        "Too many logins from this address have failed, or the node is busy with another file.",
+        "Too many logins from this address have failed, the node is busy with another file, or "
+        "too many commands (marks of targets, purges of caches) were given within an hour.",
         _MESSAGE,
         headers=_AFTER_A_WHILE,
         component="TooMany",
