@@ -6,8 +6,7 @@ import asyncio
 import json
 import os
 import signal
-import sys
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Self, TypeVar
 
@@ -15,6 +14,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.settings import environment_variable
+from tests.forked import Forked, start_process
 
 DEADLINE_S = 30
 """Nothing here takes long: a test that waits longer has failed."""
@@ -34,7 +34,7 @@ class NodeProcess:
     error got past its handlers.
     """
 
-    process: Process
+    process: Process | Forked
     _reading: asyncio.Task[None]
 
     def __init__(self, name: str, http: httpx.AsyncClient, **settings: object) -> None:
@@ -60,14 +60,7 @@ class NodeProcess:
         """Start the process without waiting for anything."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
         environment |= {environment_variable(k): str(v) for k, v in self._settings.items()}
-        self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway", "node"),
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=STDOUT,
-            env=environment,
-            limit=1 << 20,
-        )
+        self.process = await start_process(["node"], environment)
         self._reading = asyncio.create_task(self._read(), name=f"read-log-of-{self.name}")
         return self
 
