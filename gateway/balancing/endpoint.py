@@ -33,10 +33,10 @@ class Endpoint:
     """A member as requests meet it. It lasts, with what is known of it, while its identity does.
 
     ``available`` is whether it may have traffic now, as follows from its ``health`` where that is
-    checked. The algorithms that need to know keep here how
-    many tries are in flight, and which ``score`` follows from all they know: the lowest is best.
-    ``step`` is what a further try adds to it. ``latency_s`` is a moving average as of the time
-    ``measured_at``, None for never.
+    checked. The algorithms that need to know keep here how many tries are in flight, and in
+    ``scores``, at its ``place`` beside those that it is compared with, what follows from all they
+    know: the lowest is best. ``step`` is what a further try adds to it. ``latency_s`` is a moving
+    average as of the time ``measured_at``, None for never.
     """
 
     __slots__ = (
@@ -49,8 +49,9 @@ class Endpoint:
         "in_flight",
         "latency_s",
         "measured_at",
+        "place",
         "port",
-        "score",
+        "scores",
         "step",
         "weight",
     )
@@ -63,10 +64,14 @@ class Endpoint:
         self.available = True
         self.health = Health()
         self.in_flight = 0
-        self.score = 0.0
+        self.leave_others()
         self.step = 0.0
         self.latency_s = 0.0
         self.measured_at: float | None = None
+
+    def leave_others(self) -> None:
+        """Be compared with nobody."""
+        self.scores, self.place = [0.0], 0
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.host} {self.address}:{self.port}>"

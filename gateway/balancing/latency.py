@@ -63,7 +63,7 @@ class Latency(LowestScore):
         before, latency_s = endpoint.measured_at, endpoint.latency_s
         if before is not None and took_s <= latency_s:
             if at - before < _SELDOM_S:
-                endpoint.score = in_flight * endpoint.step
+                endpoint.scores[endpoint.place] = in_flight * endpoint.step
                 return
             took_s += (latency_s - took_s) * exp((before - at) / DECAY_S)
         endpoint.latency_s = took_s
@@ -73,7 +73,7 @@ class Latency(LowestScore):
             self._set_steps()  # others may have had nothing to be compared with
         else:
             endpoint.step = step = took_s * exp(decays) / endpoint.weight
-            endpoint.score = in_flight * step
+            endpoint.scores[endpoint.place] = in_flight * step
 
     def failed(
         self, endpoint: Endpoint, failure: Failure, at: float, took_s: float, *, is_last: bool

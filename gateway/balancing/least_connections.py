@@ -32,7 +32,7 @@ class LeastConnections(LowestScore):
         del status, at, took_s
         in_flight = endpoint.in_flight
         endpoint.in_flight = in_flight - 1
-        endpoint.score = in_flight * endpoint.step
+        endpoint.scores[endpoint.place] = in_flight * endpoint.step
 
     def failed(
         self, endpoint: Endpoint, failure: Failure, at: float, took_s: float, *, is_last: bool

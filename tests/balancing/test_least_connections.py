@@ -112,3 +112,15 @@ def test_nobody_with_more_in_flight_for_its_weight_is_picked(
             one.available = step != "away"
             over(balancer, members)
     assert Counter(in_flight) == Counter({e: e.in_flight for e in members.values() if e.in_flight})
+
+
+def test_tries_of_an_algorithm_that_was_given_up_still_count() -> None:
+    members = endpoints({"a": 1, "b": 1})
+    before = balancer_over(members)
+    busy = picked(before)
+    members |= endpoints({"c": 1, "d": 1})
+    after = balancer_over(members)
+    first = [picked(after) for _ in range(3)]
+    assert busy not in first
+    before.left(busy)
+    assert picked(after) is busy
