@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from gateway.store.embedded import EmbeddedPostgres
+from tests.servers import accepts, free_port
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
@@ -43,7 +43,7 @@ async def pgbouncer(
     """Run it in this mode; gives the URL of the same database through it."""
     assert PGBOUNCER is not None, "CI has to install pgbouncer"
     socket_directory = Path(parse_qs(urlsplit(postgres.url()).query)["host"][0])
-    port = _free_port()
+    port = free_port()
     config = directory / "pgbouncer.ini"
     config.write_text(
         CONFIG.format(socket_directory=socket_directory, port=port, pool_mode=pool_mode)
@@ -56,7 +56,7 @@ async def pgbouncer(
             **_as_owner_of(socket_directory),
         )
     try:
-        await _accepts(port)
+        await accepts(port)
         yield f"postgresql://postgres@127.0.0.1:{port}{urlsplit(database_url).path}"
     finally:
         process.kill()
@@ -67,22 +67,3 @@ def _as_owner_of(socket_directory: Path) -> dict[str, Any]:
     """Nobody but the server's account may pass to its socket, and PgBouncer refuses root."""
     owner = socket_directory.stat()
     return {"user": owner.st_uid, "group": owner.st_gid} if os.geteuid() == 0 else {}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-async def _accepts(port: int) -> None:
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.02)
-            else:
-                writer.close()
-                return

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+
+from tests.servers import accepts, free_port
 
 REDIS = shutil.which("redis-server")
 
@@ -24,7 +25,7 @@ needs_redis = pytest.mark.skipif(
 async def redis_server(directory: Path, *options: str, tls: bool = False) -> AsyncIterator[int]:
     """Run one; gives its port."""
     assert REDIS is not None, "CI has to install redis-server"
-    port = _free_port()
+    port = free_port()
     listening = ["--port", "0", "--tls-port", str(port)] if tls else ["--port", str(port)]
     process = await asyncio.create_subprocess_exec(
         *(REDIS, *listening, "--bind", "127.0.0.1", "--save", "", "--dir", str(directory)),
@@ -32,7 +33,7 @@ async def redis_server(directory: Path, *options: str, tls: bool = False) -> Asy
         stdout=asyncio.subprocess.DEVNULL,
     )
     try:
-        await _accepts(port)
+        await accepts(port)
         yield port
     finally:
         process.kill()
@@ -44,22 +45,3 @@ async def client_of(port: int, database: int = 0) -> AsyncIterator[Redis]:
     """Talk to it as somebody with redis-cli."""
     async with Redis(port=port, db=database, decode_responses=True) as client:
         yield client
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-async def _accepts(port: int) -> None:
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.02)
-            else:
-                writer.close()
-                return
