@@ -62,7 +62,8 @@ async def test_a_node_that_is_killed_takes_no_more_with_it_than_it_may_be_ahead(
     total += sum(await asyncio.gather(*(passed(node, 100) for node in others)))
     assert LIMIT <= total <= LIMIT + 2 * max(LIMIT // 3, AHEAD_AT_LEAST)
     (newcomer,) = await start_nodes(1)
-    assert await passed(newcomer, 50) <= AHEAD_AT_LEAST
+    total += await passed(newcomer, 50)  # it counts as a further node
+    assert total <= LIMIT + 3 * max(LIMIT // 3, AHEAD_AT_LEAST)
     assert await passed(newcomer, 10) == 0
 
 
