@@ -386,8 +386,6 @@ class Exchange(ExchangeHeads):
             self.upstream = None  # back in its pool: not to be held back for this client
         run = self._run
         lines, body_length = self._response_lines(head), head.body_length
-        if run is not None and run.request.told:
-            lines = self._with_told(lines, run.request.told, head)
         if self.sent_method != self.method:
             lines, body_length = self._fit(lines, body_length)
             if self.method == b"HEAD":
@@ -533,7 +531,7 @@ class Exchange(ExchangeHeads):
         lines, run = self._response_lines(head), self._run
         if run is None:
             return lines
-        response = Response(head.status, self._with_told(lines, run.request.told, head), head)
+        response = Response(head.status, lines, head)
         run.filter_head(response)
         return response.lines
 
@@ -640,8 +638,6 @@ class Exchange(ExchangeHeads):
         if self.method == b"HEAD":
             lines, body_length = self._fit(lines, body_length)
         pieces = [] if body_length == NO_BODY else [reply.body]
-        if run is not None and run.request.told:
-            lines = self._with_told(lines, run.request.told, head)
         if run is None or not run.filters:
             large = pieces if len(reply.body) >= MUCH_AT_ONCE_BYTES else []  # not to be copied
             self.egress_bytes += self._downstream.begin_response(
@@ -665,8 +661,6 @@ class Exchange(ExchangeHeads):
         self._head_at = perf_counter()
         self._drop_upstream()
         lines, run = self._answer_lines(content_type) + extra, self._run
-        if run is not None and run.request.told:
-            lines = self._with_told(lines, run.request.told)
         if run is not None and run.filters:
             try:
                 lines, body = self._filtered_answer(run, lines, body)

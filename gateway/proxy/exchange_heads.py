@@ -88,16 +88,6 @@ class ExchangeHeads(ExchangeFacts):
 
     # -- to the client
 
-    def _with_told(
-        self, lines: bytes, told: Iterable[Told], head: ResponseHead | None = None
-    ) -> bytes:
-        """Add to the lines of a response, a service's if it has a head, what plugins tell."""
-        for telling in told:
-            if head is not None and head.mentions(telling.instead_of):
-                lines = telling.instead_of.sub(b"", lines)
-            lines += telling.lines
-        return lines
-
     def _response_lines(self, head: ResponseHead) -> bytes:
         """Write the header lines that go to the client (proxying.md section 3)."""
         proxy = self._proxy
@@ -115,6 +105,8 @@ class ExchangeHeads(ExchangeFacts):
             lines = with_cookie(lines, self._cookie)
         if proxy.tells_more:
             lines = self._told_more(lines, head.status, special)
+        if self._run is not None and self._run.request.told:
+            lines = _with_told(lines, self._run.request.told, head)
         return lines
 
     def _extraordinary_lines(self, head: ResponseHead) -> bytes:
@@ -179,4 +171,15 @@ class ExchangeHeads(ExchangeFacts):
             lines += self._cookie.line
         if proxy.tells_more:
             lines = self._told_more(lines, self._failures[-1].status if self._failures else 0, {})
+        if self._run is not None and self._run.request.told:
+            lines = _with_told(lines, self._run.request.told)
         return lines
+
+
+def _with_told(lines: bytes, told: Iterable[Told], head: ResponseHead | None = None) -> bytes:
+    """Add to the lines of a response, a service's if it has a head, what plugins tell."""
+    for telling in told:
+        if head is not None and head.mentions(telling.instead_of):
+            lines = telling.instead_of.sub(b"", lines)
+        lines += telling.lines
+    return lines
