@@ -10,31 +10,19 @@ from collections.abc import Sequence
 from gateway.plugins.contract import Use
 from gateway.plugins.counter_store import Key
 from gateway.plugins.rate_limiting.config import Limits
-from gateway.plugins.rate_limiting.limiting import UNCOUNTED, Limiting
+from gateway.plugins.rate_limiting.limiting import UNCOUNTED, LimitingTogether
 from gateway.plugins.rate_limiting.quotas import TOLD, told_lines
 from gateway.plugins.rate_limiting.settler import Settler
 from gateway.plugins.reply import Reply
 from gateway.plugins.request import Request
 
 
-class LimitingAhead(Limiting):
+class LimitingAhead(LimitingTogether):
     """Counts in a ledger."""
 
     def __init__(self, config: Limits, use: Use, settler: Settler) -> None:
-        super().__init__(config, use, settler.ledger.counters)
-        self._settler = settler
+        super().__init__(config, use, settler)
         self._ledger = settler.ledger
-        self._is_tolerant = config.fault_tolerant
-
-    def set_up(self) -> None:
-        """Begin to settle, if nobody does so far."""
-        super().set_up()
-        self._settler.enter()
-
-    def clean_up(self) -> None:
-        """Settle no more for this one."""
-        self._settler.leave()
-        super().clean_up()
 
     def access(self, request: Request) -> Reply | None:
         """Count the request, unless one of the limits is reached."""

@@ -5,33 +5,15 @@ The policy ``redis`` without a ``sync_rate``. As reading counts, what is refused
 
 from __future__ import annotations
 
-from gateway.plugins.contract import Use
 from gateway.plugins.counter_store import CounterStoreError
-from gateway.plugins.rate_limiting.config import Limits
-from gateway.plugins.rate_limiting.limiting import UNCOUNTED, Limiting
+from gateway.plugins.rate_limiting.limiting import UNCOUNTED, LimitingTogether
 from gateway.plugins.rate_limiting.quotas import TOLD, told_lines
-from gateway.plugins.rate_limiting.settler import Settler
 from gateway.plugins.reply import Reply
 from gateway.plugins.request import Request
 
 
-class LimitingByAsking(Limiting):
+class LimitingByAsking(LimitingTogether):
     """Counts where the others count."""
-
-    def __init__(self, config: Limits, use: Use, settler: Settler) -> None:
-        super().__init__(config, use, settler.ledger.counters)
-        self._settler = settler
-        self._is_tolerant = config.fault_tolerant
-
-    def set_up(self) -> None:
-        """Begin to need the way there."""
-        super().set_up()
-        self._settler.enter()
-
-    def clean_up(self) -> None:
-        """Need it no more."""
-        self._settler.leave()
-        super().clean_up()
 
     async def access(self, request: Request) -> Reply | None:
         """Count the request, and refuse it if one of the limits was reached before."""

@@ -68,6 +68,8 @@ class Scope:
 
     def turn(self, now: float) -> None:
         """Begin those windows anew whose time is over, or has not come: clocks are set back."""
+        if self.began_at <= now < self.turns_at:
+            return
         for window in self.windows.values():
             if not window.start <= now < window.end:
                 self._counters.retire(window)
@@ -148,8 +150,7 @@ class Counters:
     def turn_all(self, now: float) -> None:
         """Begin new windows where nobody asks any more; scopes that nobody needs are dropped."""
         for key, scope in list(self._scopes.items()):
-            if not scope.began_at <= now < scope.turns_at:
-                scope.turn(now)
+            scope.turn(now)
             if scope.is_idle:
                 del self._scopes[key]
         # Counted anew: a request under way may have been counted in a scope that was dropped.

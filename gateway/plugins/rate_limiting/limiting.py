@@ -1,4 +1,7 @@
-"""What is the same wherever is counted: whose counters, what of them is told, and refusals."""
+"""What is the same wherever is counted: whose counters, what of them is told, and refusals.
+
+And what is the same wherever is counted together with other nodes.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from gateway.plugins.rate_limiting.config import Limits
 from gateway.plugins.rate_limiting.counters import Counters, Scope
 from gateway.plugins.rate_limiting.identifiers import identify_by
 from gateway.plugins.rate_limiting.quotas import TOLD, quotas_of, refusal_lines
+from gateway.plugins.rate_limiting.settler import Settler
 from gateway.plugins.reply import Reply, refuse
 from gateway.plugins.request import Request
 
@@ -41,15 +45,33 @@ class Limiting:
         """Need them no more."""
         self._counters.leave(self._key)
 
-    def _turn(self) -> float:
-        """Return what time it is, with all windows at that."""
-        now = self._clock()
-        if not self._scope.began_at <= now < self._scope.turns_at:
-            self._scope.turn(now)
-        return now
-
     def _refuse(self, request: Request, lefts: Sequence[int], now: float) -> Reply:
         """Answer that a limit is reached; nothing is counted."""
         if self._tells:
             request.tell(refusal_lines(self._quotas, lefts, now), TOLD)
         return self._refusal
+
+
+class LimitingTogether(Limiting):
+    """Base of the policies that count together with other nodes, by a settler."""
+
+    def __init__(self, config: Limits, use: Use, settler: Settler) -> None:
+        super().__init__(config, use, settler.ledger.counters)
+        self._settler = settler
+        self._is_tolerant = config.fault_tolerant
+
+    def set_up(self) -> None:
+        """Begin to need the way to the others."""
+        super().set_up()
+        self._settler.enter()
+
+    def clean_up(self) -> None:
+        """Need it no more."""
+        self._settler.leave()
+        super().clean_up()
+
+    def _turn(self) -> float:
+        """Return what time it is, with all windows at that."""
+        now = self._clock()
+        self._scope.turn(now)
+        return now

@@ -43,8 +43,7 @@ class LocalLimiting(Limiting):
 
     def _begin_second(self, now: float) -> None:
         self._second_ends_at = now // 1 + 1
-        if not self._scope.began_at <= now < self._scope.turns_at:
-            self._scope.turn(now)
+        self._scope.turn(now)
         for quota in self._quotas:
             quota.note_time(now)
 

@@ -132,8 +132,7 @@ class ResponseRateLimiting(Plugin):
     def _turn(self) -> None:
         now = self._counters.clock()
         for scope in self._scopes:
-            if not scope.began_at <= now < scope.turns_at:
-                scope.turn(now)
+            scope.turn(now)
 
     def _consider(self, request: Request, key: Key, used: Sequence[int]) -> Reply | None:
         lefts = [quota.limit - so_much for quota, so_much in zip(self._quotas, used, strict=True)]
