@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import Table, delete, exists, func, select, text
+from sqlalchemy import Executable, Table, delete, exists, func, select, text
 
 from gateway.entities.entity_type import EXPIRY_COLUMN
 from gateway.settings import NodeSettings
@@ -118,24 +118,20 @@ class Housekeeping:
             await session.execute(_PRUNE_CHANGES.bindparams(keep=self._change_log_keep))
 
     async def _prune_audit(self) -> None:
-        for _ in range(MOST_BITES):
-            async with self._open_session("AUTOCOMMIT") as session:
-                pruned = await session.execute(_PRUNE_AUDIT.bindparams(keep=self._audit_keep))
-            if pruned.rowcount < BITE:
-                return
+        await self._remove_in_bites(_PRUNE_AUDIT.bindparams(keep=self._audit_keep))
 
     async def _forget_counters(self) -> None:
-        for _ in range(MOST_BITES):
-            async with self._open_session("AUTOCOMMIT") as session:
-                forgotten = await session.execute(rate_limits.FORGET_OVER.bindparams(most=BITE))
-            if forgotten.rowcount < BITE:
-                return
+        await self._remove_in_bites(rate_limits.FORGET_OVER.bindparams(most=BITE))
 
     async def _forget_probe_reports(self) -> None:
+        await self._remove_in_bites(_FORGET_PROBE_REPORTS)
+
+    async def _remove_in_bites(self, statement: Executable) -> None:
+        """Run what removes some rows until there are no more."""
         for _ in range(MOST_BITES):
             async with self._open_session("AUTOCOMMIT") as session:
-                forgotten = await session.execute(_FORGET_PROBE_REPORTS)
-            if forgotten.rowcount < BITE:
+                removed = await session.execute(statement)
+            if removed.rowcount < BITE:
                 return
 
     async def _remove_expired(self) -> None:
