@@ -17,12 +17,10 @@ import structlog
 from gateway import __version__
 from gateway.probe_sharing import shares_probes
 from gateway.settings import NodeSettings, Role
-from gateway.status.facts import NodeIdentity
-from gateway.status.health_counts import HealthCounts
+from gateway.status.facts import ReportedFacts
 from gateway.store.errors import StoreError
 from gateway.store.nodes import Heartbeat
 from gateway.sync.backoff import at_random_within_s, jittered_s
-from gateway.sync.status import SyncStatus
 
 ALIVE_HEARTBEATS = 5
 """A node counts as alive until it has missed this many heartbeats."""
@@ -47,30 +45,6 @@ def _silence_s(settings: NodeSettings) -> float:
     return min(alive_s, settings.max_stale_s) if settings.max_stale_s else alive_s
 
 
-class Reporting(Protocol):
-    """A node, as far as its heartbeat tells of it."""
-
-    @property
-    def identity(self) -> NodeIdentity:
-        """Who it is."""
-        ...
-
-    @property
-    def settings(self) -> NodeSettings:
-        """The settings it runs with."""
-        ...
-
-    @property
-    def sync(self) -> SyncStatus:
-        """What it serves."""
-        ...
-
-    @property
-    def health_counts(self) -> HealthCounts:
-        """How many addresses are unhealthy to it."""
-        ...
-
-
 class Registry(Protocol):
     """Where heartbeats go: the database, or a data plane's control plane."""
 
@@ -90,7 +64,7 @@ class Registry(Protocol):
 class Pulse:
     """Reports at an interval, and soon after an apply, for who waits for the cluster."""
 
-    def __init__(self, registry: Registry, node: Reporting) -> None:
+    def __init__(self, registry: Registry, node: ReportedFacts) -> None:
         self._registry = registry
         self._node = node
         self._interval_s = node.settings.heartbeat_interval_s

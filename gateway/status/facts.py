@@ -78,8 +78,8 @@ class DiskCopyFacts(Protocol):
         ...
 
 
-class NodeFacts(Protocol):
-    """The running node, as its two HTTP apps see it."""
+class ReportedFacts(Protocol):
+    """The running node, as far as its heartbeat tells of it."""
 
     @property
     def identity(self) -> NodeIdentity:
@@ -97,6 +97,15 @@ class NodeFacts(Protocol):
         ...
 
     @property
+    def health_counts(self) -> HealthCounts:
+        """What its health checks have done, and how many addresses are unhealthy."""
+        ...
+
+
+class NodeFacts(ReportedFacts, Protocol):
+    """The running node, as its two HTTP apps see it."""
+
+    @property
     def disk_copy(self) -> DiskCopyFacts | None:
         """The node's disk copy, None if it keeps none."""
         ...
@@ -104,11 +113,6 @@ class NodeFacts(Protocol):
     @property
     def health(self) -> HealthFacts:
         """The health of upstream entities as this node sees it."""
-        ...
-
-    @property
-    def health_counts(self) -> HealthCounts:
-        """What its health checks have done, and how many addresses are unhealthy."""
         ...
 
     @property

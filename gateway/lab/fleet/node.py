@@ -47,7 +47,7 @@ class DrainingApplier:
 
 
 class SimulatedNode:
-    """A node as PostgreSQL sees it; also what its heartbeat tells of (`Reporting`).
+    """A node as PostgreSQL sees it; also what its heartbeat tells of (`ReportedFacts`).
 
     ``clock`` gives the database's time in seconds since the epoch.
     """
