@@ -178,9 +178,7 @@ class ResponseRateLimiting(Plugin):
             of_limit, cost = lefts[limit.place], costs.get(limit.name, 0)
             numbers += [max(0, left - cost) for left in of_limit]
             numbers.append(max(0, min(of_limit)))
-        lines = response.lines
-        if b"imit-" in lines or b"IMIT-" in lines:
-            lines = self._told_by_others.sub(b"", lines)
+        lines = self._told_by_others.sub(b"", response.lines)
         response.lines = lines + self._template % tuple(numbers)
 
     def log(self, request: Request, record: Record) -> None:
